@@ -75,6 +75,12 @@ impl Auditor {
                     if self.open_deal_of(id)? != sender {
                         return Err(format!("deal {id} gets care from somebody else"));
                     }
+                    if caretakers.is_empty() {
+                        if self.cares.remove(&id).is_some() {
+                            self.care_returned(sender, self.total(id));
+                        }
+                        continue;
+                    }
                     if caretakers.iter().any(|node| !self.offers(node)) {
                         return Err(format!("deal {id} has a caretaker that does not repair"));
                     }

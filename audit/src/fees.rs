@@ -35,6 +35,9 @@ impl Auditor {
             }
             Action::PlaceShards { acceptances, .. } => (1 + acceptances.len(), 0),
             Action::ExtendDeals { deals, .. } => (1 + deals.len(), 0),
+            Action::SetCare { caretakers, deals, .. } if caretakers.is_empty() => {
+                (1 + deals.len(), 0)
+            }
             Action::SetCare { deals, .. } => {
                 let id =
                     |cared: &CaredDeal| id_of("symbolon 2026 deal id v2", &sender, &cared.opening);

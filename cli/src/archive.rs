@@ -23,6 +23,8 @@ use crate::{
 
 /// Blocks of one file.
 const PER_FILE: u64 = 1_000;
+/// Bytes before a block, which say its length.
+const LENGTH_BYTES: u64 = 4;
 /// Bytes of a block at most: far more than the rules allow.
 const BLOCK_BYTES_MAX: u32 = 64 << 20;
 
@@ -31,6 +33,30 @@ const BLOCK_BYTES_MAX: u32 = 64 << 20;
 pub(crate) struct Archive {
     folder: PathBuf,
     pub(crate) genesis: Genesis,
+    /// Where the last whole block that was read or written ends.
+    end: End,
+}
+
+/// The end of the whole blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct End {
+    /// The height after the last of them.
+    height: u64,
+    /// How long the file with the last of them is without what a crash left of another one. It counts for nothing where a
+    /// new file begins.
+    bytes: u64,
+}
+
+impl End {
+    /// The end after one more block whose record has so many bytes.
+    fn after(self, record: u64) -> Self {
+        Self { height: self.height + 1, bytes: self.in_file() + record }
+    }
+
+    /// Where the next block goes in its file.
+    fn in_file(self) -> u64 {
+        if self.height.is_multiple_of(PER_FILE) { 0 } else { self.bytes }
+    }
 }
 
 impl Archive {
@@ -44,7 +70,7 @@ impl Archive {
         };
         let genesis = Genesis::from_bytes(&bytes).ok().filter(|genesis| genesis.check().is_ok());
         let genesis = genesis.ok_or_else(|| damaged(&path, "it is no genesis"))?;
-        Ok(Self { folder: folder.to_owned(), genesis })
+        Ok(Self { folder: folder.to_owned(), genesis, end: End::default() })
     }
 
     /// Opens the folder for the blocks of this ledger; makes it if it is not there.
@@ -72,72 +98,70 @@ impl Archive {
     }
 
     /// Passes whole blocks to `take`, from the first one on, until it says no. Gives the height after the last of them.
-    pub(crate) fn each(&self, mut take: impl FnMut(&Block) -> bool) -> Result<u64, Error> {
-        let mut height = 0;
+    pub(crate) fn each(&mut self, mut take: impl FnMut(&Block) -> bool) -> Result<u64, Error> {
+        self.end = End::default();
         loop {
-            let path = self.file(height);
+            let path = self.file(self.end.height);
             let file = match File::open(&path) {
                 Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(height),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(self.end.height);
+                }
                 Err(error) => return Err(Error::io("read", &path, &error)),
             };
-            let before = height;
+            let before = self.end.height;
             let mut reader = io::BufReader::new(file);
             while let Some(bytes) = record(&mut reader, &path)? {
                 let block = Block::from_bytes(&bytes);
                 let block =
                     block.map_err(|_| damaged(&path, "it has something that is no block"))?;
                 if !take(&block) {
-                    return Ok(height);
+                    return Ok(self.end.height);
                 }
-                height += 1;
+                self.end = self.end.after(LENGTH_BYTES + bytes.len() as u64);
             }
-            if height < before + PER_FILE {
-                return Ok(height);
+            if self.end.height < before + PER_FILE {
+                return Ok(self.end.height);
             }
         }
     }
 
-    /// Appends blocks from this height on. They are on disk when this returns.
-    pub(crate) fn append(&self, height: u64, blocks: &[Block]) -> Result<(), Error> {
-        let mut next = height;
+    /// Appends blocks behind those that [`Archive::each`] has read. They are on disk when this returns.
+    pub(crate) fn append(&mut self, blocks: &[Block]) -> Result<(), Error> {
         let mut rest = blocks;
         while !rest.is_empty() {
-            let path = self.file(next);
-            let fits = usize::try_from(PER_FILE - next % PER_FILE).unwrap_or(usize::MAX);
+            let path = self.file(self.end.height);
+            let fits = usize::try_from(PER_FILE - self.end.height % PER_FILE).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(rest.len().min(fits));
-            self.append_to(&path, next % PER_FILE, now)
-                .map_err(|error| Error::io("write", &path, &error))?;
-            next += now.len() as u64;
+            let appended = self.append_to(&path, now);
+            self.end = appended.map_err(|error| Error::io("write", &path, &error))?;
             rest = later;
         }
         Ok(())
     }
 
-    fn append_to(&self, path: &Path, there: u64, blocks: &[Block]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        // What a crash left of a block goes.
-        let mut end = 0;
-        for _ in 0..there {
-            file.seek(io::SeekFrom::Start(end))?;
-            let mut length = [0; 4];
-            file.read_exact(&mut length)?;
-            end += 4 + u64::from(u32::from_le_bytes(length));
+    fn append_to(&self, path: &Path, blocks: &[Block]) -> io::Result<End> {
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let from = self.end.in_file();
+        if file.metadata()?.len() < from {
+            return Err(io::Error::other("it has become shorter meanwhile"));
         }
-        file.set_len(end)?;
-        file.seek(io::SeekFrom::Start(end))?;
-        let mut bytes = Vec::new();
+        // What a crash left of a block goes.
+        file.set_len(from)?;
+        file.seek(io::SeekFrom::Start(from))?;
+        let (mut bytes, mut end) = (Vec::new(), self.end);
         for block in blocks {
             let block = block.to_bytes();
             let length = u32::try_from(block.len()).map_err(io::Error::other)?;
             bytes.extend_from_slice(&length.to_le_bytes());
             bytes.extend_from_slice(&block);
+            end = end.after(LENGTH_BYTES + block.len() as u64);
         }
         file.write_all(&bytes)?;
         file.sync_all()?;
         // The file's name too.
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all()?;
+        Ok(end)
     }
 }
 
@@ -166,4 +190,22 @@ fn record(reader: &mut impl io::Read, path: &Path) -> Result<Option<Vec<u8>>, Er
 fn damaged(path: &Path, why: &str) -> Error {
     Error::new(Kind::Corrupt, format!("{} is damaged: {why}", path.display()))
         .hint("remove this file and those after it, and export again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_begins_anew_after_a_thousand_blocks() {
+        let end = (0..PER_FILE - 1).fold(End::default(), |end, _| end.after(10));
+        assert_eq!((end.height, end.in_file()), (999, 9_990));
+        let full = end.after(10);
+        assert_eq!(
+            (full.height, full.in_file()),
+            (1_000, 0),
+            "the next block is the first of a file"
+        );
+        assert_eq!(full.after(7), End { height: 1_001, bytes: 7 });
+    }
 }

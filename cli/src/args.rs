@@ -114,6 +114,8 @@ pub(crate) enum Verb {
     Renew(commands::renew::Args),
     /// Renew and repair everything while it runs
     Keep(commands::keep::Args),
+    /// Show which nodes repair your files while you are away, name them, or take that back
+    Care(commands::care::Args),
     /// Stop paying for files, and delete them from the nodes
     Rm(commands::rm::Args),
     /// Check that the nodes still hold a file's shards undamaged

@@ -3,7 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod buy;
-mod care;
+pub(crate) mod care;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod down;
@@ -75,6 +75,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Versions(args) => versions::run(&args, context).await,
         Verb::Undelete(args) => versions::undelete(&args, context).await,
         Verb::Renew(args) => renew::run(&args, context).await,
+        Verb::Care(args) => care::run(&args, context).await,
         Verb::Rm(args) => rm::run(&args, context).await,
         Verb::Audit(args) => audit::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,

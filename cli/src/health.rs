@@ -103,6 +103,7 @@ impl Noted {
             scrub: scrub(&health.scrub),
             settings: settings(&health.settings),
             exit: exit(&health.exit),
+            care: health.care.as_ref().map(care),
             open_files: limits::open_files(),
             sample: operator::Sample { shards: sample.shards, faults: sample.faults.clone() },
             damaged: health.damaged,
@@ -156,6 +157,7 @@ pub(crate) fn settings(settings: &symbolon_node::Settings) -> operator::Settings
         scrub_rate,
         pause: settings.pause.map(|times| times.to_string()),
         leaving: settings.leaving,
+        abandons_vaults: settings.abandons_vaults,
     }
 }
 
@@ -165,10 +167,37 @@ fn exit(exit: &symbolon_node::Exit) -> operator::Exit {
         ExitStage::Announces => operator::ExitStage::Announces,
         ExitStage::Hands => operator::ExitStage::Hands,
         ExitStage::Proves => operator::ExitStage::Proves,
+        ExitStage::Custody => operator::ExitStage::Custody,
         ExitStage::Retired => operator::ExitStage::Retired,
     };
     let &symbolon_node::Exit { left, handed, kept, paid, .. } = exit;
-    operator::Exit { stage, left, handed, kept, paid: paid.into(), problem: exit.problem.clone() }
+    let (vaults, problem) = (exit.vaults.iter().map(vault).collect(), exit.problem.clone());
+    operator::Exit { stage, left, handed, kept, paid: paid.into(), vaults, problem }
+}
+
+fn vault(held: &symbolon_node::HeldVault) -> operator::HeldVault {
+    operator::HeldVault {
+        vault: held.vault.into(),
+        owner: held.owner.into(),
+        orders: held.orders,
+        listings: held.listings,
+        deals: held.deals,
+        until_ms: held.is_needed().then_some(held.until_ms.0),
+    }
+}
+
+fn care(caring: &symbolon_node::Caring) -> operator::Care {
+    let claim = |claim: &symbolon_node::OpenClaim| operator::Claim {
+        deal: claim.deal.into(),
+        shards: claim.shards,
+        fee: claim.fee.into(),
+        until_epoch: claim.until,
+    };
+    operator::Care {
+        claims: caring.claims.iter().map(claim).collect(),
+        waiting: caring.waiting,
+        owed: caring.owed.into(),
+    }
 }
 
 pub(crate) fn damaged_shard(shard: &DamagedShard) -> operator::Damaged {

@@ -99,6 +99,9 @@ pub(crate) struct Rules {
     /// After how many epochs missed in a row a node loses its shards [default: 10]
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(2..=1000))]
     dead_after: Option<u32>,
+    /// For how many epochs a caretaker's claim of a repair runs [default: 3]
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    claim_epochs: Option<u32>,
     /// For how many epochs of its pay a node needs collateral [default: 0]
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(0..=1000))]
     collateral_epochs: Option<u32>,
@@ -205,6 +208,7 @@ fn params(plan: &LedgerPlan) -> Params {
         duty_fee_bp: plan.rules.duty_fee.unwrap_or_default(),
         deposit: plan.rules.deposit.unwrap_or_default(),
         dead_after_epochs: plan.rules.dead_after.unwrap_or(development.dead_after_epochs),
+        claim_epochs: plan.rules.claim_epochs.unwrap_or(development.claim_epochs),
         collateral_epochs: plan.rules.collateral_epochs.unwrap_or_default(),
         repair_price: plan.rules.repair_price.unwrap_or_default(),
         allowance: plan.rules.allowance.unwrap_or_default(),
@@ -236,6 +240,8 @@ pub(crate) struct NodePlan {
     pub(crate) reserve: Option<u64>,
     /// Whether it rebuilds lost shards of owners that name it.
     pub(crate) caretaker: bool,
+    /// The least fee for a rebuilt shard for which it does.
+    pub(crate) repair_fee_min: Amount,
     /// Whether it starts even if its store is gone.
     pub(crate) accept_loss: bool,
 }
@@ -276,6 +282,7 @@ impl RunningNode {
         if let Some(reserve) = plan.reserve {
             limits.disk_reserve_bytes = reserve;
         }
+        limits.repair_fee_min = plan.repair_fee_min;
         limits.agreed_epochs = Millis(plan.agreed_ms).steps_of(epoch_ms);
         if let Some(after_ms) = plan.declare_after_ms {
             limits.declare_after_ms = after_ms;

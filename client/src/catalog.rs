@@ -348,6 +348,14 @@ record! {
 }
 
 record! {
+    /// An object whose owner wants no caretakers for it. No row on the ledger says that: it has none then.
+    #[derive(Copy)]
+    pub(crate) struct UncaredEntry {
+        pub(crate) object: ObjectId,
+    }
+}
+
+record! {
     /// What the user has agreed to in advance on this machine.
     #[derive(Default)]
     pub(crate) struct AgreedEntry {
@@ -458,6 +466,7 @@ kinds! {
     Watched = 205, false => WatchedEntry;
     Damaged = 210, false => DamagedEntry;
     Agreed = 211, false => AgreedEntry;
+    Uncared = 212, false => UncaredEntry;
 }
 
 /// Number of bytes at the begin of a place that depend on the folder.

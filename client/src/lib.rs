@@ -104,13 +104,14 @@ pub use library::{
     Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
     NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern, PublishReport, PullReport,
     PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Renewing, Replace, SOON,
-    SegmentView, Selection, ShardHealth, ShardView, Sink, Source, StatView, Stored, Usage,
-    VerifiedObject, VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
+    SegmentView, Selection, ShardEvent, ShardEventKind, ShardHealth, ShardHistory, ShardView, Sink,
+    Source, StatView, Stored, Usage, VerifiedObject, VerifyReport, VersionView, is_unprintable,
+    printable, shown, usual_epochs,
 };
 pub use market::{
-    BuyOutcome, BuyReport, CareReport, Custodians, ListingDetail, ListingFilter, ListingView,
-    Market, OrderView, PreviewCell, Sale, SalePlan, SellOptions, SellOutcome, SellReport,
-    USUAL_LICENCE,
+    BuyOutcome, BuyReport, CareReport, CareSums, CareView, Custodians, LATELY, ListingDetail,
+    ListingFilter, ListingView, Market, OrderView, PreviewCell, Sale, SalePlan, SellOptions,
+    SellOutcome, SellReport, USUAL_LICENCE, UncareReport,
 };
 pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};

@@ -43,6 +43,7 @@ mod folder;
 pub(crate) mod get;
 mod index;
 mod keep;
+mod moves;
 pub(crate) mod names;
 pub(crate) mod promises;
 mod put;
@@ -71,6 +72,7 @@ pub use folder::{
 pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use index::{Growth, IndexView, PublishReport, PullReport};
 pub use keep::{KeepOptions, KeepReport, Renewing};
+pub use moves::{ShardEvent, ShardEventKind, ShardHistory};
 pub use names::{
     FileView, FolderWalk, Listed, Name, NameError, NameKind, NameView, NameWalk, Pattern,
     VersionView, is_unprintable, printable, shown,

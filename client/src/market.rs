@@ -31,6 +31,7 @@
 mod ahead;
 mod buy;
 mod care;
+mod cared;
 mod goods;
 mod listings;
 mod orders;
@@ -42,6 +43,7 @@ use std::{ops::Deref, sync::Arc};
 
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
+pub use cared::{CareSums, CareView, LATELY, UncareReport};
 pub use goods::Sale;
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use orders::OrderView;

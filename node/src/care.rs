@@ -7,39 +7,70 @@
 //! It finds work in the ledger's list of degraded deals, the most urgent first, page by page. The list has only deals with
 //! lost shards, so it is short. An index by caretaker would cost rows in just those blocks in which a node loses everything.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+mod keys;
+mod rows;
+
+use std::{fmt::Display, sync::Arc};
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
     Amount,
-    content::mask::IndexKeys,
-    custody::{self, ClaimRequest, CustodyError, DeliveryKey, Release},
-    id::{DealId, Hash, NodeId, TransactionId},
+    custody::{self, CustodyError, DeliveryKey},
+    id::{DealId, NodeId, TransactionId},
     ledger::{
-        REWARDS_MAX, Status,
-        rows::{
-            Care, Cares, Claim, Deal, Deals, Degraded, HoldKey, Holds, Nodes, Repair, Repairs,
-            Reward, Table, Vault, Vaults,
-        },
-        slot_rate,
+        Status,
+        rows::{Care, Cares, Claim, Deals, Degraded, Nodes, Repair, Repairs, Reward, Table},
         transaction::Action,
     },
-    wire::storage::{Request, Response},
 };
-use symbolon_transfer::{
-    Network, TransferError, met::Acquaintance, place::Candidate, repair::Claimed,
-};
+use symbolon_transfer::{Network, TransferError, repair::Claimed};
 use thiserror::Error;
-use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
-use zeroize::Zeroizing;
 
+use self::rows::{Rows, held, read};
 use crate::{
-    custodian::{self, ReleaseError},
     lru::Lru,
     shared::{Backoff, Shared, Stopped},
     submit::{SubmitError, submit},
 };
+
+/// What a node does as a caretaker, as its last look at the ledger has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caring {
+    /// Its claims that run.
+    pub claims: Vec<OpenClaim>,
+    /// Shards that it has rebuilt and whose new nodes have to prove them first.
+    pub waiting: u64,
+    /// What it is paid for those then.
+    pub owed: Amount,
+}
+
+/// A claim that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenClaim {
+    /// The deal.
+    pub deal: DealId,
+    /// Shards that are still to be rebuilt.
+    pub shards: u64,
+    /// What it is paid for each.
+    pub fee: Amount,
+    /// The first epoch in which the claim does not run.
+    pub until: u64,
+}
+
+impl Caring {
+    /// Adds what a row of the ledger says of a node in an epoch.
+    fn add(&mut self, deal: DealId, repair: &Repair, (me, epoch): (&NodeId, u64)) {
+        if let Some(claim) = repair.running(epoch).filter(|claim| claim.claimant == *me) {
+            let (shards, fee, until) = (claim.rebuild.len() as u64, claim.fee, claim.until);
+            self.claims.push(OpenClaim { deal, shards, fee, until });
+        }
+        for reward in repair.rewards.iter().filter(|reward| reward.caretaker == *me) {
+            self.waiting += 1;
+            self.owed = self.owed.checked_add(reward.fee).unwrap_or(self.owed);
+        }
+    }
+}
 
 /// Why a repair does not go on now.
 #[derive(Debug, Error)]
@@ -60,18 +91,11 @@ enum CareError {
     Refused { what: &'static str, status: Status },
 }
 
-/// The rows of a deal that has caretakers.
-struct Rows {
-    id: DealId,
-    deal: Deal,
-    care: Care,
-    repair: Option<Repair>,
-}
-
 /// Looks for work until the node stops: at intervals, and when a block says that a shard was lost.
 pub(crate) async fn repair_for_owners(shared: &Shared) {
     let (ledger, endpoint) = (shared.ledger.clone(), shared.endpoint.clone());
-    let network = Network::new(ledger, endpoint, shared.host.clone(), Acquaintance::default());
+    let pace = Arc::new(shared.bandwidth());
+    let network = Network::paced(ledger, endpoint, shared.host.clone(), pace);
     let every_ms = (shared.params.epoch_ms.0 / LOOKS_PER_EPOCH).clamp(MIN_LOOK_MS, MAX_LOOK_MS);
     let mut avoided = Avoided { deals: Lru::new(AVOIDED_MAX) };
     loop {
@@ -120,13 +144,17 @@ async fn go_on(
     avoided: &mut Avoided,
 ) -> Result<(), LedgerError> {
     let me = shared.key.id();
-    let mut after: Option<Vec<u8>> = None;
+    let (mut caring, mut after) = (Caring::default(), None::<Vec<u8>>);
     loop {
         let page = shared.ledger.scan(Repairs, &[], after.as_deref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
+        let Some((last, _)) = page.last() else {
+            shared.caring.send_replace(caring);
+            return Ok(());
+        };
         after = Some(last.clone());
         for (key, repair) in page {
             let Some(id) = Repairs::parse(&key) else { continue };
+            caring.add(id, &repair, (&me, shared.view.epoch()));
             if repair.rewards.iter().any(|reward| reward.caretaker == me) {
                 avoided.report(shared, id, collect(shared, id, &repair).await);
             }
@@ -165,134 +193,82 @@ impl Avoided {
     }
 }
 
-/// Claims what owners have named this node for, and repairs it.
+/// Claims what owners have named this node for, and repairs it: always the most urgent of all. Whatever was lost while a
+/// deal was repaired may be more urgent than the rest of the list, so the list is read anew then.
 async fn find_work(
     shared: &Shared,
     network: &Network,
     avoided: &mut Avoided,
 ) -> Result<(), LedgerError> {
-    let seed: [u8; 32] = shared.host.random();
+    while repair_one(shared, network, avoided).await? {}
+    Ok(())
+}
+
+/// Repairs the first deal that can be claimed. Returns whether there was one.
+async fn repair_one(
+    shared: &Shared,
+    network: &Network,
+    avoided: &mut Avoided,
+) -> Result<bool, LedgerError> {
+    let (seed, me): ([u8; 32], _) = (shared.host.random(), shared.key.id());
+    let fee_min = shared.options.limits.repair_fee_min;
     let mut after: Option<Vec<u8>> = None;
     loop {
         let page = shared.ledger.scan(Degraded, &[], after.as_deref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
+        let Some((last, _)) = page.last() else { return Ok(false) };
         after = Some(last.clone());
-        let mut deals: Vec<(u8, DealId)> =
-            page.iter().filter_map(|(key, _)| Degraded::parse(key)).collect();
-        // The most urgent first. Those of the same need are in a random order, so that caretakers do not meet.
-        deals.sort_by_cached_key(|(spare, deal)| {
-            (*spare, *blake3::keyed_hash(&seed, &deal.0).as_bytes())
-        });
+        let deals = page.iter().filter_map(|(key, _)| Degraded::parse(key)).collect();
+        let deals = urgent_first(deals, &seed);
         let ids: Vec<DealId> = deals.iter().map(|(_, id)| *id).collect();
         let cares = shared.ledger.rows(Cares, &ids).await?;
         for ((spare, id), care) in deals.into_iter().zip(cares) {
-            let is_named =
-                care.is_some_and(|care| care.names(&shared.key.id()) && spare <= care.spare);
-            if is_named && !avoided.has(shared, &id) {
-                avoided.report(shared, id, claim(shared, network, id).await);
+            let is_wanted = care.is_some_and(|care| is_wanted(&care, (&me, spare), fee_min));
+            if !is_wanted || avoided.has(shared, &id) {
+                continue;
+            }
+            match claim(shared, network, id).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(error) => avoided.report(shared, id, Err(error)),
             }
         }
     }
 }
 
-async fn read(shared: &Shared, id: DealId) -> Result<Option<Rows>, LedgerError> {
-    let (deal, care) = shared.ledger.pair((Deals, &id), (Cares, &id)).await?;
-    let repair = shared.ledger.row(Repairs, &id).await?;
-    Ok(deal.zip(care).map(|(deal, care)| Rows { id, deal, care, repair }))
+/// Those with the fewest spare shards first. Those of the same need are in a random order, so that caretakers do not meet.
+fn urgent_first(mut deals: Vec<(u8, DealId)>, seed: &[u8; 32]) -> Vec<(u8, DealId)> {
+    deals.sort_by_cached_key(|(spare, deal)| {
+        (*spare, *blake3::keyed_hash(seed, &deal.0).as_bytes())
+    });
+    deals
 }
 
-impl Rows {
-    /// Whether this node may claim now, as far as the rows say. The ledger decides.
-    fn is_free(&self, shared: &Shared) -> bool {
-        let (me, epoch) = (shared.key.id(), shared.view.epoch());
-        let rests = u64::from(shared.params.claim_epochs);
-        let claim = self.repair.as_ref().and_then(|repair| repair.claim.as_ref());
-        let is_taken = claim.is_some_and(|claim| {
-            claim.runs(epoch) || claim.claimant == me && epoch < claim.until.saturating_add(rests)
-        });
-        self.deal.kept_by(&me).is_none() && !is_taken && epoch.saturating_add(1) < self.deal.end
-    }
-
-    /// The nodes that may take a lost shard, cheapest first.
-    async fn candidates(
-        &self,
-        shared: &Shared,
-        network: &Network,
-    ) -> Result<Vec<Candidate>, TransferError> {
-        let mut candidates = network.candidates(&self.id.0).await?;
-        candidates.retain(|node| {
-            let id = node.address.id;
-            node.price <= self.care.price_max
-                && self.deal.length <= node.free
-                && self.deal.kept_by(&id).is_none()
-                && id != shared.key.id()
-        });
-        // Nodes that have lost one come last.
-        let has_lost = |id: &NodeId| self.deal.lost().any(|(_, shard)| shard.node == *id);
-        candidates.sort_by_key(|node| has_lost(&node.address.id));
-        Ok(candidates)
-    }
-
-    /// As many lost shards as there are nodes and money for.
-    fn affordable(&self, shared: &Shared, held: Amount, candidates: &[Candidate]) -> Vec<u8> {
-        let epochs = self.deal.end.saturating_sub(shared.view.epoch().saturating_add(1));
-        let waiting = self.repair.as_ref().map_or(0, |repair| repair.rewards.len());
-        let most = REWARDS_MAX.saturating_sub(waiting);
-        let mut left = held;
-        let lost = self.deal.lost().map(|(index, _)| index).take(most);
-        let paid = lost.zip(candidates).map_while(|(index, node)| {
-            let pay = slot_rate(node.price, self.deal.length)?.checked_mul(epochs)?;
-            left = left.checked_sub(pay.checked_add(self.care.fee)?)?;
-            Some(index)
-        });
-        paid.collect()
-    }
-
-    /// As many kept shards as are required, of nodes that answer, at random.
-    async fn readable(
-        &self,
-        shared: &Shared,
-        network: &Network,
-    ) -> Result<Option<Vec<u8>>, TransferError> {
-        let kept = network.deal_nodes(&self.deal).await?;
-        let addresses = kept.iter().map(|(_, address, _)| address.clone()).collect();
-        let answering = network.all_answering(addresses).await;
-        let mut read: Vec<u8> = kept
-            .into_iter()
-            .filter(|(_, address, _)| answering.contains(&address.id))
-            .map(|(index, ..)| index)
-            .collect();
-        let seed: [u8; 32] = shared.host.random();
-        read.sort_by_cached_key(|index| *blake3::keyed_hash(&seed, &[*index]).as_bytes());
-        let required = usize::from(self.deal.required);
-        read.truncate(required);
-        read.sort_unstable();
-        Ok((read.len() == required).then_some(read))
-    }
+/// Whether an owner wants this node to repair a deal with so many spare shards, and pays enough for it.
+fn is_wanted(care: &Care, (me, spare): (&NodeId, u8), fee_min: Amount) -> bool {
+    care.names(me) && spare <= care.spare && fee_min <= care.fee
 }
 
-/// Claims the repair of a deal, if no other caretaker has, and goes on with it.
-async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<(), CareError> {
+/// Claims the repair of a deal, if no other caretaker has, and goes on with it. Returns whether it did.
+async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<bool, CareError> {
     let Some(rows) = read(shared, id).await?.filter(|rows| rows.is_free(shared)) else {
-        return Ok(());
+        return Ok(false);
     };
-    let hold = shared.ledger.row(Holds, &HoldKey::Deal { deal: id }).await?;
-    let held = hold.map_or(Amount::ZERO, |hold| hold.amount);
-    let candidates = rows.candidates(shared, network).await?;
-    let rebuild_shards = rows.affordable(shared, held, &candidates);
+    let held = held(shared, id).await?;
+    let others = rows.others(shared, network).await?;
+    let rebuild_shards = rows.affordable(shared, held, &others);
     if rebuild_shards.is_empty() {
-        debug!(deal = %id, nodes = candidates.len(), %held, "there is no node or no money for a lost shard");
-        return Ok(());
+        debug!(deal = %id, nodes = others.left(), %held, "there is no node, no money or no time for a lost shard");
+        return Ok(false);
     }
     let Some(read_shards) = rows.readable(shared, network).await? else {
         debug!(deal = %id, "too few of the nodes that keep the deal's shards answer");
-        return Ok(());
+        return Ok(false);
     };
     // Several caretakers may have seen the same loss.
     shared.sleep_ms(random_below(shared, PAUSE_MS)).await.map_err(SubmitError::from)?;
     let repair = shared.ledger.row(Repairs, &id).await?;
     if !(Rows { repair, ..rows }).is_free(shared) {
-        return Ok(());
+        return Ok(false);
     }
     let me = shared.key.id();
     let context = custody::claim_context(&shared.chain, &id, &me);
@@ -305,16 +281,34 @@ async fn claim(shared: &Shared, network: &Network, id: DealId) -> Result<(), Car
         // Another one was faster, or something has changed.
         Ok(status) => {
             debug!(deal = %id, %status, "a claim was refused");
-            return Ok(());
+            return Ok(false);
         }
         Err(SubmitError::OutOfTime(why)) => {
             debug!(deal = %id, why, "a claim was refused");
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error.into()),
     }
     info!(deal = %id, shards = ?rebuild_shards, "claimed a repair");
-    rebuild(shared, network, id).await
+    note_claim(shared, id).await;
+    let rebuilt = rebuild(shared, network, id).await;
+    note_claim(shared, id).await;
+    rebuilt.map(|()| true)
+}
+
+/// Looks again at what the ledger says of one deal, so that the operator sees a claim while it runs.
+async fn note_claim(shared: &Shared, id: DealId) {
+    let Ok(repair) = shared.ledger.row(Repairs, &id).await else { return };
+    let (me, epoch) = (shared.key.id(), shared.view.epoch());
+    shared.caring.send_if_modified(|caring| {
+        caring.claims.retain(|claim| claim.deal != id);
+        let mut of_deal = Caring::default();
+        if let Some(repair) = repair {
+            of_deal.add(id, &repair, (&me, epoch));
+        }
+        caring.claims.append(&mut of_deal.claims);
+        true
+    });
 }
 
 async fn send(shared: &Shared, action: Action, patience_ms: u64) -> Result<Status, SubmitError> {
@@ -330,12 +324,14 @@ async fn rebuild(shared: &Shared, network: &Network, id: DealId) -> Result<(), C
     else {
         return Ok(());
     };
-    let keys = keys(shared, network, &rows, &claim).await?;
-    let candidates = rows.candidates(shared, network).await?;
+    let keys = keys::keys(shared, network, &rows, &claim).await?;
+    let mut others = rows.others(shared, network).await?;
+    let shards = claim.rebuild.len();
+    rows.afford(shared, (held(shared, id).await?, shards), &mut others);
     let Rows { deal, care, .. } = rows;
     let epochs_max = shared.params.deal_epochs_max;
     let claimed = Claimed { deal: id, row: deal, care, claim, keys, epochs_max };
-    let (terms, acceptances) = network.rebuild_claimed(&claimed, candidates).await?;
+    let (terms, acceptances) = network.rebuild_claimed(&claimed, others).await?;
     if acceptances.is_empty() {
         return Err(CareError::NoNode);
     }
@@ -349,102 +345,6 @@ async fn rebuild(shared: &Shared, network: &Network, id: DealId) -> Result<(), C
         }
         status => Err(CareError::Refused { what: "rebuilt shards", status }),
     }
-}
-
-/// The keys of the masks of the shards of a claim, from the releases of enough custodians.
-async fn keys(
-    shared: &Shared,
-    network: &Network,
-    rows: &Rows,
-    claim: &Claim,
-) -> Result<IndexKeys, CareError> {
-    let (id, owner) = (rows.id, rows.deal.owner);
-    let vault = shared.ledger.row(Vaults, &rows.care.vault).await?;
-    let Some(vault) = vault else {
-        return Err(CareError::Custodians { given: 0, needed: 1 });
-    };
-    let given = releases(shared, network, (id, claim), &vault).await?;
-    let context = custody::claim_context(&shared.chain, &id, &claim.claimant);
-    let points: Vec<_> = claim
-        .opened()
-        .map(|index| (index, custody::care_point(&shared.chain, &owner, &id, index)))
-        .collect();
-    let secret = shared.key.claim_secret(&shared.chain, &id);
-    let (pads, delivery) = (rows.care.pads.clone(), claim.delivery.clone());
-    let needed = vault.key.required();
-    let opened = shared.host.blocking(move || {
-        let good = verified(&given, &points, (&vault, &delivery, &context), needed);
-        if good.len() < needed {
-            return Err(CareError::Custodians { given: good.len(), needed });
-        }
-        let mut keys = IndexKeys::default();
-        for (place, (index, _)) in points.iter().enumerate() {
-            let of_shard: Vec<Release> = good.iter().map(|given| given[place].clone()).collect();
-            let care_key = custody::combine_care(&of_shard, &secret, &vault.key)?;
-            let pad = pads.get(usize::from(*index)).copied().unwrap_or_default();
-            keys.insert(*index, Zeroizing::new(std::array::from_fn(|at| pad[at] ^ care_key[at])));
-        }
-        Ok(keys)
-    });
-    opened.await
-}
-
-/// The answers of custodians that are all true, as many as are needed. A custodian answers with its own releases alone.
-fn verified<'a>(
-    given: &'a BTreeMap<u8, Vec<Release>>,
-    points: &[(u8, custody::Point)],
-    (vault, delivery, context): (&Vault, &DeliveryKey, &Hash),
-    needed: usize,
-) -> Vec<&'a Vec<Release>> {
-    let is_true = |(index, releases): &(&u8, &Vec<Release>)| {
-        releases.len() == points.len()
-            && releases.iter().zip(points).all(|(release, (_, point))| {
-                let request = ClaimRequest { vault: &vault.key, point, delivery, context };
-                release.index == **index && release.verify_claimed(&request).is_ok()
-            })
-    };
-    given.iter().filter(is_true).take(needed).map(|(_, releases)| releases).collect()
-}
-
-/// What custodians answer, by their share index.
-async fn releases(
-    shared: &Shared,
-    network: &Network,
-    (id, claim): (DealId, &Claim),
-    vault: &Vault,
-) -> Result<BTreeMap<u8, Vec<Release>>, CareError> {
-    let mut given = BTreeMap::new();
-    let places = network.places(&vault.custodians).await?;
-    let mut asks = JoinSet::new();
-    for (index, (node, address)) in (1_u8..).zip(vault.custodians.iter().zip(places)) {
-        if *node == shared.key.id() {
-            match custodian::release_claim(shared, id, claim).await {
-                Ok(own) => drop(given.insert(index, own)),
-                Err(ReleaseError::Custody(error)) => return Err(error.into()),
-                Err(error) => debug!(%error, "this node cannot give its own release"),
-            }
-            continue;
-        }
-        let Some(address) = address else { continue };
-        let peers = network.peers().clone();
-        asks.spawn(async move {
-            let request = Request::ReleaseClaim { deal: id };
-            (index, peers.ask(&address, &request, CUSTODIAN_PATIENCE).await)
-        });
-    }
-    // One more than needed: one of them may lie.
-    while given.len() <= vault.key.required()
-        && let Some(answer) = asks.join_next().await
-    {
-        match answer {
-            Ok((index, Ok(Response::ReleasedClaim { releases }))) => {
-                given.insert(index, releases);
-            }
-            Ok((index, answer)) => debug!(index, ?answer, "a custodian gave no releases"),
-            Err(error) => debug!(%error, "a question to a custodian failed"),
-        }
-    }
-    Ok(given)
 }
 
 /// Collects the pay for rebuilt shards that their new nodes have proven.
@@ -483,11 +383,47 @@ const MAX_LOOK_MS: u64 = 10 * 60 * 1000;
 const PAUSE_MS: u64 = 1_500;
 /// How long one transaction is tried, in milliseconds.
 const PATIENCE_MS: u64 = 60_000;
-/// How long a custodian may take for its releases.
-const CUSTODIAN_PATIENCE: Duration = Duration::from_secs(15);
 /// Milliseconds for which a deal is left alone whose shards cannot be rebuilt from what its owner has sealed.
 const AVOID_MS: u64 = 24 * 60 * 60 * 1000;
 /// Deals that are left alone at most.
 const AVOIDED_MAX: usize = 1024;
 /// Rows of one page of a scan.
 const PAGE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use symbolon_protocol::id::{Opening, PeerId, VaultId};
+
+    use super::*;
+
+    const ME: NodeId = PeerId([1; 32]);
+
+    fn care() -> Care {
+        Care {
+            vault: VaultId([0; 16]),
+            opening: Opening([0; 32]),
+            caretakers: vec![PeerId([2; 32]), ME],
+            spare: 3,
+            fee: Amount(100),
+            price_max: Amount(1),
+            pads: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_repair_is_wanted_when_it_is_due_and_pays_enough() {
+        assert!(is_wanted(&care(), (&ME, 3), Amount(100)));
+        assert!(!is_wanted(&care(), (&ME, 4), Amount(100)), "its owner wants none yet");
+        assert!(!is_wanted(&care(), (&ME, 3), Amount(101)), "the fee is too low");
+        assert!(!is_wanted(&care(), (&PeerId([3; 32]), 3), Amount::ZERO), "another node is named");
+    }
+
+    #[test]
+    fn the_fewest_spare_shards_come_first_and_equals_in_another_order_for_each_node() {
+        let deals: Vec<_> = (0..40).map(|number| (number % 4, DealId([number; 16]))).collect();
+        let order = |seed| urgent_first(deals.clone(), &[seed; 32]);
+        let spare: Vec<u8> = order(1).iter().map(|(spare, _)| *spare).collect();
+        assert!(spare.is_sorted() && spare[0] == 0);
+        assert_ne!(order(1), order(2));
+    }
+}

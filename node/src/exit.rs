@@ -4,13 +4,15 @@
 //! Where it stands follows from its settings, from the ledger and from its store alone. So a node that was killed goes on
 //! where it was.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod vaults;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use symbolon_net::{Alpn, Connection, NetError, PeerAddress};
 use symbolon_protocol::{
     Amount, Decode,
-    id::{AccountId, DealId, NodeId, TransactionId},
+    id::{DealId, TransactionId},
     ledger::{
         Status, fee,
         rows::{Deal, DealState, Deals, Node as NodeRow, Nodes, Table as _},
@@ -20,9 +22,15 @@ use symbolon_protocol::{
     wire::storage::{Authority, Request, Response},
 };
 use symbolon_store::Shard;
+use symbolon_transfer::{
+    draw::{Candidate, OtherNodes},
+    met::Experience,
+};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use self::vaults::Held;
+pub use self::vaults::HeldVault;
 use crate::{
     shared::{Backoff, Shared, Stopped},
     submit::submit,
@@ -41,6 +49,8 @@ pub struct Exit {
     pub kept: u64,
     /// What this process has paid to nodes that ask more.
     pub paid: Amount,
+    /// The vaults of which the node keeps shares.
+    pub vaults: Vec<HeldVault>,
     /// Why the last shard could not be handed on; `None` if the last one was.
     pub problem: Option<String>,
 }
@@ -57,6 +67,8 @@ pub enum ExitStage {
     Hands,
     /// It proves until all other nodes have begun.
     Proves,
+    /// It keeps nothing but shares of vaults, and some of their owners count on it.
+    Custody,
     /// It is a node no longer, and has back all that was its own.
     Retired,
 }
@@ -64,9 +76,10 @@ pub enum ExitStage {
 /// Hands shards on for as long as the operator wants the node to leave, until the node stops.
 pub(crate) async fn leave_when_wanted(shared: &Arc<Shared>) {
     let mut settings = shared.settings.subscribe();
+    let mut held = Held::default();
     loop {
         if shared.settings().leaving {
-            if let Err(why) = step(shared).await {
+            if let Err(why) = step(shared, &mut held).await {
                 warn!(why, "the node cannot leave yet, and tries again");
                 note(shared, |exit| exit.problem = Some(why.clone()));
             }
@@ -91,7 +104,7 @@ fn note(shared: &Shared, change: impl Fn(&mut Exit)) {
 }
 
 /// Goes as far as it can now.
-async fn step(shared: &Arc<Shared>) -> Result<(), String> {
+async fn step(shared: &Arc<Shared>, held: &mut Held) -> Result<(), String> {
     let row =
         shared.ledger.row(Nodes, &shared.key.id()).await.map_err(|error| error.to_string())?;
     let Some(row) = row else {
@@ -107,12 +120,23 @@ async fn step(shared: &Arc<Shared>) -> Result<(), String> {
     let left = mine.len() as u64;
     note(shared, |exit| {
         (exit.left, exit.kept, exit.problem) = (left, kept(&row), None);
-        exit.stage = if left == 0 { ExitStage::Proves } else { ExitStage::Hands };
+        exit.stage = match (left, exit.stage) {
+            // It stays so until a look says something else.
+            (0, ExitStage::Custody) => ExitStage::Custody,
+            (0, _) => ExitStage::Proves,
+            _ => ExitStage::Hands,
+        };
     });
+    let vaults = held.look(shared).await?;
+    note(shared, |exit| exit.vaults = vaults.to_vec());
     if !mine.is_empty() {
         hand_all(shared, mine).await?;
     } else if row.used == 0 {
-        retire(shared).await?;
+        let is_needed = vaults.iter().any(HeldVault::is_needed);
+        match is_needed && !shared.settings().abandons_vaults {
+            true => note(shared, |exit| exit.stage = ExitStage::Custody),
+            false => retire(shared).await?,
+        }
     }
     Ok(())
 }
@@ -149,12 +173,13 @@ async fn to_hand_on(shared: &Shared) -> Result<Vec<Mine>, String> {
 async fn hand_all(shared: &Arc<Shared>, mine: Vec<Mine>) -> Result<(), String> {
     let nodes = shared.ledger.scan_all(Nodes, &[]).await.map_err(|error| error.to_string())?;
     let epoch = shared.view.epoch();
-    let nodes: BTreeMap<NodeId, NodeRow> = nodes
+    let now = (&shared.params, epoch);
+    // Full ones too: they may keep other shards of a deal.
+    let nodes: Vec<Candidate> = nodes
         .into_iter()
         .filter_map(|(key, row)| Some((Nodes::parse(&key)?, row)))
-        .filter(|(id, row): &(NodeId, NodeRow)| {
-            *id != shared.key.id() && 0 < row.takes(&shared.params, epoch)
-        })
+        .filter(|(id, _)| *id != shared.key.id())
+        .map(|(id, row)| Candidate::of(id, &row, now, Experience::None))
         .collect();
     let nodes = Arc::new(nodes);
     let mut tasks = JoinSet::new();
@@ -194,52 +219,27 @@ fn ended(
 }
 
 /// Hands one shard to the first node that takes it. Returns what that cost.
-async fn hand_on(
-    shared: &Shared,
-    nodes: &BTreeMap<NodeId, NodeRow>,
-    mine: Mine,
-) -> Result<Amount, String> {
+async fn hand_on(shared: &Shared, nodes: &[Candidate], mine: Mine) -> Result<Amount, String> {
     let Mine { shard, deal } = mine;
     let (id, index) = (shard.info.deal, shard.info.index);
     let accepted = DealTerms::from_bytes(&shard.info.terms).map_err(|error| error.to_string())?;
     let next = shared.view.epoch().saturating_add(1);
     let terms = DealTerms { epochs: deal.end.saturating_sub(next).max(1), ..accepted };
     let mut problem = String::from("no other node has room for the shard and is covered");
-    for (node, row) in order(shared, nodes, (id, &deal)).into_iter().take(TRIED) {
-        let address = PeerAddress { id: node, addresses: row.addresses.clone() };
-        match send(shared, &address, row.price, (&terms, &shard)).await {
+    // This node is not in the way of its operator's others: it leaves.
+    let keeps = |node: &&Candidate| deal.kept_by(&node.address.id).is_some();
+    let keepers = nodes.iter().filter(keeps).cloned().collect();
+    let mut others = OtherNodes::new(id, &deal, keepers, nodes);
+    for _ in 0..TRIED {
+        let Some(node) = others.next(1).pop() else { break };
+        match send(shared, &node.address, node.price, (&terms, &shard)).await {
             Ok(acceptance) => {
                 return place(shared, (terms, acceptance), (&deal, index, next)).await;
             }
-            Err(why) => problem = format!("node {node}: {why}"),
+            Err(why) => problem = format!("node {}: {why}", node.address.id),
         }
     }
     Err(format!("deal {id}: {problem}"))
-}
-
-/// The nodes that may take a shard of a deal. Chance decides among those whose price is acceptable, and nodes of an
-/// operator that keeps another shard of the deal come later.
-fn order<'a>(
-    shared: &Shared,
-    nodes: &'a BTreeMap<NodeId, NodeRow>,
-    (id, deal): (DealId, &Deal),
-) -> Vec<(NodeId, &'a NodeRow)> {
-    let epoch = shared.view.epoch();
-    let operator = |row: &NodeRow| row.operator.unwrap_or(row.payout);
-    let taken: Vec<AccountId> =
-        deal.kept().filter_map(|(_, shard)| nodes.get(&shard.node)).map(operator).collect();
-    let fits = |(node, row): &(&NodeId, &NodeRow)| {
-        deal.length <= row.takes(&shared.params, epoch) && deal.kept_by(node).is_none()
-    };
-    let mut fit: Vec<_> = nodes.iter().filter(fits).collect();
-    let cheapest = fit.iter().map(|(_, row)| row.price).min().unwrap_or_default();
-    let limit = cheapest.fraction(ACCEPTABLE_PERCENT, 100).unwrap_or(cheapest);
-    fit.sort_by_cached_key(|(node, row)| {
-        let chance = blake3::Hasher::new().update(&id.0).update(&node.0).finalize();
-        let price = if row.price <= limit { Amount::ZERO } else { row.price };
-        (taken.contains(&operator(row)), price, *chance.as_bytes())
-    });
-    fit.into_iter().map(|(node, row)| (*node, row)).collect()
 }
 
 /// Sends a shard to a node, which takes it on the word of the ledger that the sender keeps it.
@@ -380,8 +380,6 @@ const PAGE: usize = 256;
 const AT_ONCE: usize = 4;
 /// Nodes that are asked for one shard.
 const TRIED: usize = 8;
-/// The acceptable price, in hundredths of the cheapest.
-const ACCEPTABLE_PERCENT: u64 = 125;
 /// Bytes that are read and sent in one step.
 const PART_BYTES: u64 = 256 * 1024;
 /// Milliseconds for which an answer is waited for: a part of a shard, and its sync to disk.

@@ -37,7 +37,8 @@ mod submit;
 mod sweep;
 
 pub use alert::Alert;
-pub use exit::{Exit, ExitStage};
+pub use care::{Caring, OpenClaim};
+pub use exit::{Exit, ExitStage, HeldVault};
 pub use key::OwnKey;
 pub use node::{Node, NodeError, NodeFailure, NodeHealth, NodeStatus, Stopper};
 pub use offline::{Folder, Sample};

@@ -24,7 +24,8 @@ use tracing::{error, info};
 use crate::{
     admission::Admission,
     alert::{self, Alert, Alerts},
-    care, checkpoint,
+    care::{self, Caring},
+    checkpoint,
     custodian::{self, Schedule},
     declare,
     exit::{self, Exit, ExitStage},
@@ -241,6 +242,8 @@ pub struct NodeHealth {
     pub registered: bool,
     /// How far it has come with leaving.
     pub exit: Exit,
+    /// What it does as a caretaker; `None` if it is none.
+    pub care: Option<Caring>,
 }
 
 /// A running storage node. Dropping it ends it without waiting. [`Node::stop`] waits.
@@ -279,12 +282,13 @@ impl Node {
             claims: KnownClaims::new(&options.limits),
             schedule: Schedule::default(),
             view: View::new(height, chain.epoch),
-            send: Pace::new(settings.send),
-            receive: Pace::new(settings.receive),
+            send: Arc::new(Pace::new(settings.send)),
+            receive: Arc::new(Pace::new(settings.receive)),
             scrub: Pace::new(None),
             alerts: Alerts::new(),
             settings: watch::Sender::new(settings),
             exit: watch::Sender::new(Exit::default()),
+            caring: watch::Sender::new(Caring::default()),
             stop: watch::Sender::new(false),
             endpoint_ended: Notify::new(),
             chain: chain.id,
@@ -409,6 +413,7 @@ impl Node {
             earned: shared.view.earned(),
             registered: *shared.view.registered.borrow(),
             exit: shared.exit.borrow().clone(),
+            care: shared.options.caretaker.then(|| shared.caring.borrow().clone()),
         })
     }
 

@@ -59,6 +59,8 @@ pub struct Limits {
     /// Milliseconds after which a shard that was found damaged is declared lost, if it is not whole again. A disk may only
     /// be away for a while.
     pub declare_after_ms: u64,
+    /// The least fee for a rebuilt shard for which a caretaker claims a repair.
+    pub repair_fee_min: Amount,
     /// For how many epochs from now the node agrees to its price: so far may a deal with it be extended.
     pub agreed_epochs: u64,
     /// Milliseconds that an unpaid shard is kept after its acceptance has expired, because blocks
@@ -108,6 +110,7 @@ impl Limits {
             disk_reserve_bytes: 256 * 1024 * 1024,
             acceptance_ms: 60 * 60 * 1000,
             declare_after_ms: 60 * 60 * 1000,
+            repair_fee_min: Amount::ZERO,
             agreed_epochs: u64::MAX,
             unpaid_grace_ms: 10 * 60 * 1000,
             // About 6 MB in all. A seller opens a vault within seconds of storing its shares.

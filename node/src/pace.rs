@@ -3,11 +3,12 @@
 //! Each part waits for its turn before it moves: the parts stand in one queue, so all streams go on evenly.
 
 use std::sync::{
-    Mutex, MutexGuard,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 
 use symbolon_net::Host;
+use symbolon_transfer::pace::{self, Turn};
 use tokio::sync::Notify;
 
 /// The bound of one direction.
@@ -92,8 +93,30 @@ impl Pace {
     }
 }
 
+/// Both directions, for what the node itself moves as a caretaker.
+#[derive(Debug)]
+pub(crate) struct Bandwidth {
+    pub(crate) send: Arc<Pace>,
+    pub(crate) receive: Arc<Pace>,
+    pub(crate) host: Host,
+}
+
+impl pace::Pace for Bandwidth {
+    fn is_bounded(&self) -> bool {
+        self.send.is_bounded() || self.receive.is_bounded()
+    }
+
+    fn send(&self, bytes: u64) -> Turn<'_> {
+        Box::pin(self.send.take(bytes, &self.host, |_| {}))
+    }
+
+    fn receive(&self, bytes: u64) -> Turn<'_> {
+        Box::pin(self.receive.take(bytes, &self.host, |_| {}))
+    }
+}
+
 /// Bytes of a part where bandwidth is bounded.
-pub(crate) const BOUNDED_BYTES: usize = 16 * 1024;
+pub(crate) const BOUNDED_BYTES: usize = pace::PART_BYTES;
 /// The longest time between two words about a wait, in milliseconds: much less than that over which a peer's pace is
 /// measured.
 const STEP_MS: u64 = 1_000;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub pause: Option<DayTimes>,
     /// Whether it hands its shards to other nodes and retires.
     pub leaving: bool,
+    /// Whether it retires even though owners of vaults count on its shares.
+    pub abandons_vaults: bool,
 }
 
 /// How fast a node reads its shards to check them.
@@ -151,6 +153,7 @@ impl Settings {
                 "scrub" if value == "off" => settings.scrub = ScrubRate::Off,
                 "scrub" => settings.scrub = ScrubRate::Bytes(rate(value).ok_or_else(no_sense)?),
                 "leaving" if value == "yes" => settings.leaving = true,
+                "abandons-vaults" if value == "yes" => settings.abandons_vaults = true,
                 "pause" => settings.pause = Some(DayTimes::parse(value).ok_or_else(no_sense)?),
                 _ => return Err(no_sense()),
             }
@@ -175,6 +178,7 @@ impl Settings {
             line("scrub", scrub),
             line("pause", self.pause.map(|times| times.to_string())),
             line("leaving", self.leaving.then(|| String::from("yes"))),
+            line("abandons-vaults", self.abandons_vaults.then(|| String::from("yes"))),
         ]
         .concat()
     }
@@ -239,6 +243,7 @@ mod tests {
                 scrub: ScrubRate::Off,
                 pause,
                 leaving: true,
+                abandons_vaults: true,
             },
             Settings { scrub: ScrubRate::Bytes(1 << 20), ..Settings::default() },
         ] {
@@ -260,6 +265,7 @@ mod tests {
             "more 20000",
             "scrub 5",
             "leaving no",
+            "abandons-vaults no",
             "pause 02:00",
             "pause 2:00-03:00",
             "pause 24:00-01:00",

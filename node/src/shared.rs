@@ -22,12 +22,13 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{
     admission::Admission,
     alert::Alerts,
+    care::Caring,
     custodian::Schedule,
     exit::Exit,
     key::NodeKey,
     node::NodeFailure,
     options::NodeOptions,
-    pace::Pace,
+    pace::{Bandwidth, Pace},
     serve::{GrantCache, KnownClaims, KnownOrders, Stop},
     settings::Settings,
 };
@@ -50,15 +51,17 @@ pub(crate) struct Shared {
     pub(crate) claims: KnownClaims,
     pub(crate) view: View,
     /// Bounds the bytes that are sent to peers.
-    pub(crate) send: Pace,
+    pub(crate) send: Arc<Pace>,
     /// Bounds the bytes of shards that are received.
-    pub(crate) receive: Pace,
+    pub(crate) receive: Arc<Pace>,
     /// Bounds the bytes that the scrub reads.
     pub(crate) scrub: Pace,
     pub(crate) settings: watch::Sender<Settings>,
     pub(crate) alerts: Alerts,
     /// How far the node has come with leaving.
     pub(crate) exit: watch::Sender<Exit>,
+    /// What the node does as a caretaker.
+    pub(crate) caring: watch::Sender<Caring>,
     pub(crate) stop: watch::Sender<bool>,
     /// Notified when the endpoint has closed.
     pub(crate) endpoint_ended: Notify,
@@ -327,6 +330,12 @@ impl Shared {
         self.send.set(settings.send);
         self.receive.set(settings.receive);
         self.settings.send_if_modified(|now| std::mem::replace(now, settings) != settings)
+    }
+
+    /// The bounds on bandwidth, for what the node itself moves.
+    pub(crate) fn bandwidth(&self) -> Bandwidth {
+        let (send, receive) = (Arc::clone(&self.send), Arc::clone(&self.receive));
+        Bandwidth { send, receive, host: self.host.clone() }
     }
 
     /// The settings as they are.

@@ -140,7 +140,9 @@ async fn needed(
     let keys: Vec<_> = due
         .iter()
         .zip(&rows)
-        .filter_map(|((deal, _), row)| Some(leave_keys(me, node.as_ref()?, *deal, row.as_ref()?)))
+        .filter_map(|((deal, _), row)| {
+            Some(possible_leaves(me, node.as_ref()?, *deal, row.as_ref()?))
+        })
         .flatten()
         .collect();
     let leaves = shared.ledger.rows(Leaves, &keys).await.map_err(|error| error.to_string())?;
@@ -157,8 +159,14 @@ async fn needed(
     Ok(due.iter().zip(rows).map(needs).collect())
 }
 
-/// The keys of the rows of which the ledger has one while the node's shard of this deal is in its slot table.
-fn leave_keys(me: NodeId, node: &Node, deal: DealId, row: &Deal) -> Vec<(NodeId, (u64, DealId))> {
+/// The keys of the rows of which the ledger has one while the node's shard of this deal is in its slot table: which one
+/// depends on whether the node still keeps the shard.
+fn possible_leaves(
+    me: NodeId,
+    node: &Node,
+    deal: DealId,
+    row: &Deal,
+) -> Vec<(NodeId, (u64, DealId))> {
     let Some(next) = node.next_epoch else { return Vec::new() };
     // A shard that the node keeps no longer leaves with its next window, or the one after it.
     let early = [next, next.saturating_add(1)];
@@ -168,7 +176,7 @@ fn leave_keys(me: NodeId, node: &Node, deal: DealId, row: &Deal) -> Vec<(NodeId,
 
 /// The key of the row that the ledger has while a shard of a deal that is over is in the node's slot table; `None` if
 /// the table has no shard.
-pub(crate) fn leave_key(
+pub(crate) fn leave_of_ended(
     me: NodeId,
     node: Option<&Node>,
     deal: DealId,

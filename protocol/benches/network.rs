@@ -234,6 +234,7 @@ impl World {
             custody_key: None,
             caretaker: false,
             price: Amount(3000),
+            agrees_until: 0,
             capacity: 1 << 40,
             leaving: false,
             deposit: Amount::ZERO,

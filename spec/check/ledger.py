@@ -294,7 +294,7 @@ UNITS = {
 WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
-    "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]),
+    "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]) if action["caretakers"] else 0,
 }
 NONE = lambda action: 0
 
@@ -398,7 +398,7 @@ class Block:
         there = kind == "RegisterNode" and self.state.has(NODES, sender) \
             or kind == "SetRoot" and self.state.has(ROOTS, sender)
         weight = 0 if there else WEIGHTS.get(kind, NONE)(action)
-        if kind == "SetCare":
+        if kind == "SetCare" and action["caretakers"]:
             weight -= sum(care_weight(len(one["pads"])) for one in action["deals"]
                           if self.state.has(CARES, owned_id("deal id v2", sender, one["opening"])))
         new = [account for account in receivers(action) if not self.state.has(ACCOUNTS, account)]
@@ -1371,6 +1371,8 @@ def placed_by(block, sender, deal, row, acceptances):
     kept = dict(kept_shards(row))
     if all(one["index"] in kept and kept[one["index"]]["node"] == sender for one in acceptances):
         return "keeper"
+    if not block.state.has(CARES, deal):
+        return None
     claim = repairs_now(block, deal, row)[0]["claim"]
     if claim and claim["claimant"] == sender and all(one["index"] in claim["rebuild"] for one in acceptances):
         return "claimant"
@@ -1563,7 +1565,7 @@ def settle_repairs(block, deal, row, by_owner):
 
 def set_care(block, sender, action):
     bad, caretakers, deals = set(), action["caretakers"], action["deals"]
-    if not 1 <= len(caretakers) <= 8:
+    if not 0 <= len(caretakers) <= 8:
         bad.add("BadField")
     if len(set(caretakers)) < len(caretakers):
         bad.add("BadField")
@@ -1571,7 +1573,8 @@ def set_care(block, sender, action):
         bad.add("BadField")
     if len({one["opening"] for one in deals}) < len(deals):
         bad.add("BadField")
-    if not 1 <= sum(len(one["pads"]) for one in deals) <= 512:
+    pads = sum(len(one["pads"]) for one in deals)
+    if not 1 <= pads <= 512 if caretakers else pads:
         bad.add("BadField")
     ids = [owned_id("deal id v2", sender, one["opening"]) for one in deals]
     rows = [block.state.get(DEALS, deal) for deal in ids]
@@ -1579,9 +1582,9 @@ def set_care(block, sender, action):
         if not row:
             bad.add("UnknownDeal")
             continue
-        if len(one["pads"]) != len(row["shards"]):
+        if caretakers and len(one["pads"]) != len(row["shards"]):
             bad.add("BadField")
-        if row["access"]["_"] == "public":
+        if caretakers and row["access"]["_"] == "public":
             bad.add("BadField")
         if row["state"]["_"] != "open" or row["end"] <= block.chain["epoch"]:
             bad.add("DealClosed")
@@ -1597,7 +1600,12 @@ def set_care(block, sender, action):
         bad.add("NotYours")
 
     def apply():
-        for deal, one in zip(ids, deals):
+        for deal, one, row in zip(ids, deals, rows):
+            if not caretakers:
+                if block.state.has(CARES, deal):
+                    block.state.drop(CARES, deal)
+                    block.give_back(sender, care_weight(len(row["shards"])))
+                continue
             block.state.put(CARES, deal, {
                 "vault": action["vault"], "opening": one["opening"], "caretakers": caretakers, "spare": action["spare"],
                 "fee": action["fee"], "price_max": action["price_max"], "pads": one["pads"],

@@ -242,6 +242,7 @@ impl Prover {
             caretaker: false,
             price,
             capacity: 1 << 30,
+            agrees_until: 0,
             leaving,
         }
     }

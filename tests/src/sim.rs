@@ -22,7 +22,7 @@ use ed25519_dalek::SigningKey;
 use symbolon_client::{Client, Name, Progress, Setup, Step};
 use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, LedgerTicket, Options, Remote, answer};
 use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork, PeerAddress, peer_id};
-use symbolon_node::{Limits, Node, NodeOptions};
+use symbolon_node::{Limits, Node, NodeHealth, NodeOptions};
 use symbolon_protocol::{
     Amount, Millis,
     id::{AccountId, Hash, NodeId, PeerId, TransactionId},
@@ -421,6 +421,12 @@ impl World {
         self.kill_node(number).await;
         self.start_node(number).await;
         self.stations[number].node.as_ref().expect("it was just started").registered().await;
+    }
+
+    /// What a node knows by itself; `None` if it does not run.
+    pub async fn health(&self, number: usize) -> Option<NodeHealth> {
+        let node = self.stations[number].node.as_ref()?;
+        Some(node.health().await.expect("a running node knows itself"))
     }
 
     /// Ends a node as a power cut would: its connections are lost, and what it was at is not finished.

@@ -7,6 +7,8 @@
 //!
 //! A draw depends on its seed and on the candidates only. So an upload that begins anew asks the same nodes.
 
+mod others;
+
 use std::{
     cmp::Ordering,
     collections::BTreeSet,
@@ -14,7 +16,13 @@ use std::{
 };
 
 use symbolon_net::PeerAddress;
-use symbolon_protocol::{Amount, id::AccountId};
+use symbolon_protocol::{
+    Amount,
+    id::{AccountId, NodeId},
+    ledger::{Params, rows::Node},
+};
+
+pub use self::others::OtherNodes;
 
 use crate::{durability::Record, met::Experience};
 
@@ -55,6 +63,28 @@ pub struct Candidate {
     pub proven: u64,
     /// This client's experience with it.
     pub experience: Experience,
+}
+
+impl Candidate {
+    /// A node, by its row on the ledger in this epoch.
+    #[must_use]
+    pub fn of(
+        node: NodeId,
+        row: &Node,
+        (params, epoch): (&Params, u64),
+        experience: Experience,
+    ) -> Self {
+        Self {
+            address: PeerAddress { id: node, addresses: row.addresses.clone() },
+            price: row.price,
+            free: row.takes(params, epoch),
+            record: Record::of(row),
+            operator: row.operator.unwrap_or(row.payout),
+            clean: row.clean,
+            proven: row.proven,
+            experience,
+        }
+    }
 }
 
 /// How much more often a node is drawn that this client has good experience with.
@@ -171,8 +201,20 @@ impl Taken {
 /// taken if all go well.
 #[must_use]
 pub fn draw(candidates: &[Candidate], seed: &[u8], needed: usize, length: u64) -> Vec<Candidate> {
+    draw_beside(&[], candidates, seed, (needed, length))
+}
+
+/// The same draw where `keepers` keep shards of the segment already: they count as taken.
+fn draw_beside(
+    keepers: &[Candidate],
+    candidates: &[Candidate],
+    seed: &[u8],
+    (needed, length): (usize, u64),
+) -> Vec<Candidate> {
     let fit: Vec<_> = candidates.iter().filter(|node| length <= node.free).cloned().collect();
-    let Some(limit) = acceptable(&fit, needed) else { return Vec::new() };
+    // Those that keep shards set the price too. Otherwise the cheapest node would get every single shard.
+    let all = [keepers, &*fit].concat();
+    let Some(limit) = acceptable(&all, keepers.len() + needed) else { return Vec::new() };
     let (acceptable, mut dear): (Vec<_>, Vec<_>) =
         fit.into_iter().partition(|node| node.price <= limit);
     let mut tickets: Vec<_> =
@@ -182,7 +224,10 @@ pub fn draw(candidates: &[Candidate], seed: &[u8], needed: usize, length: u64) -
     });
     let mut left: Vec<_> = tickets.into_iter().map(|(_, node)| node).collect();
     let (mut drawn, mut taken) = (Vec::new(), Taken::default());
-    let new_max = (needed / NEW_ONE_OF).max(1);
+    for keeper in keepers {
+        taken.add(keeper, length);
+    }
+    let new_max = ((keepers.len() + needed) / NEW_ONE_OF).max(1);
     for overlooked in [Against::Nothing, Against::New, Against::Part, Against::Operator] {
         let mut later = Vec::new();
         for node in left {

@@ -29,6 +29,7 @@ pub mod extend;
 pub mod met;
 mod nodes;
 mod owner;
+pub mod pace;
 pub mod peers;
 pub mod place;
 pub mod progress;
@@ -51,7 +52,9 @@ pub use error::{Reason, TransferError, faults_in_brackets};
 pub use nodes::NodeView;
 pub use owner::{Owner, VALID_BLOCKS, transaction_id};
 
-use crate::{buffers::Buffers, chain::ChainSeen, met::Acquaintance, peers::Peers, survey::Survey};
+use crate::{
+    buffers::Buffers, chain::ChainSeen, met::Acquaintance, pace::Pace, peers::Peers, survey::Survey,
+};
 
 /// Nodes that are listed at once. If the ledger has no more, these are all of them.
 pub(crate) const NODES_PAGE: usize = 128;
@@ -79,6 +82,8 @@ struct Inner {
     survey: tokio::sync::Mutex<Option<Survey>>,
     /// The nodes that answered earlier, also in earlier runs.
     met: Mutex<Acquaintance>,
+    /// What bounds the bandwidth, if something does.
+    pace: Option<Arc<dyn Pace>>,
 }
 
 impl Network {
@@ -86,6 +91,21 @@ impl Network {
     /// the nodes from earlier runs and may be empty.
     #[must_use]
     pub fn new(ledger: Ledger, endpoint: Endpoint, host: Host, met: Acquaintance) -> Self {
+        Self::with(ledger, endpoint, host, (met, None))
+    }
+
+    /// The same with bounded bandwidth.
+    #[must_use]
+    pub fn paced(ledger: Ledger, endpoint: Endpoint, host: Host, pace: Arc<dyn Pace>) -> Self {
+        Self::with(ledger, endpoint, host, (Acquaintance::default(), Some(pace)))
+    }
+
+    fn with(
+        ledger: Ledger,
+        endpoint: Endpoint,
+        host: Host,
+        (met, pace): (Acquaintance, Option<Arc<dyn Pace>>),
+    ) -> Self {
         let peers = Arc::new(Peers::new(endpoint, host.clone()));
         let inner = Inner {
             ledger,
@@ -95,6 +115,7 @@ impl Network {
             chain: Mutex::default(),
             survey: tokio::sync::Mutex::default(),
             met: Mutex::new(met),
+            pace,
         };
         Self { inner: Arc::new(inner) }
     }

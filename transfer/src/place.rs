@@ -5,15 +5,15 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{Layout, Scheme},
-    id::{AccountId, Hash, ObjectId, Opening, PeerId},
+    id::{AccountId, DealId, Hash, NodeId, ObjectId, Opening, PeerId},
     ledger::{
         Params, check_epochs, deal_cost, deposit, fee,
-        rows::Access,
+        rows::{Access, Deal, Nodes},
         transaction::{Acceptance, Action, DealTerms},
     },
 };
 
-pub use crate::draw::{Candidate, width};
+pub use crate::draw::{Candidate, OtherNodes, width};
 use crate::{
     Network,
     draw::{self, acceptable},
@@ -89,17 +89,26 @@ impl Network {
     pub async fn candidates_of(&self, nodes: &[NodeView]) -> Result<Vec<Candidate>, TransferError> {
         let chain = self.recent_chain().await?;
         let met = self.met();
-        let candidate = |node: &NodeView| Candidate {
-            address: node.address(),
-            price: node.row.price,
-            free: node.row.takes(&chain.params, chain.epoch),
-            record: Record::of(&node.row),
-            operator: node.row.operator.unwrap_or(node.row.payout),
-            clean: node.row.clean,
-            proven: node.row.proven,
-            experience: met.experience(&node.id),
-        };
+        let now = (&chain.params, chain.epoch);
+        let candidate =
+            |node: &NodeView| Candidate::of(node.id, &node.row, now, met.experience(&node.id));
         Ok(nodes.iter().map(candidate).collect())
+    }
+
+    /// The candidates that may take over shards of a deal, beside the nodes that keep the others.
+    pub async fn other_nodes(
+        &self,
+        deal: DealId,
+        row: &Deal,
+        candidates: &[Candidate],
+    ) -> Result<OtherNodes, TransferError> {
+        let ids: Vec<NodeId> = row.kept().map(|(_, shard)| shard.node).collect();
+        let rows = self.rows_of(Nodes, &ids).await?;
+        let known = ids.into_iter().zip(rows);
+        let known: Vec<_> =
+            known.filter_map(|(id, row)| Some(NodeView { id, row: row? })).collect();
+        let keepers = self.candidates_of(&known).await?;
+        Ok(OtherNodes::new(deal, row, keepers, candidates))
     }
 
     /// Finds the nodes that answer, in advance of an upload.

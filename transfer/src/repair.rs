@@ -8,7 +8,7 @@
 mod claimed;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -36,7 +36,6 @@ use crate::{
     download::{Group, LeavesWanted, Reading, Span, group_count},
     draw::acceptable,
     error::TransferError,
-    met::spread,
     owner::{Owner, transaction_id},
     peers::PeerError,
     place::Candidate,
@@ -102,7 +101,7 @@ impl Network {
         let terms = repair.terms(self.recent_chain().await?.epoch);
         let mut lost: BTreeSet<u8> = repair.row.lost().map(|(index, _)| index).collect();
         lost.extend(&repair.moving);
-        let mut spare = self.spare(repair);
+        let mut others = self.other_nodes(repair.deal, &repair.row, &repair.candidates).await?;
         let mut accepted = Vec::new();
         let staying = repair.staying();
         if !staying.is_empty() {
@@ -111,11 +110,11 @@ impl Network {
                 accepted.push(acceptance);
             }
         }
-        while !lost.is_empty() && !spare.is_empty() {
-            let taken = spare.len().min(lost.len());
-            let pairs: Vec<_> = lost.iter().copied().zip(spare.drain(..taken)).collect();
+        while !lost.is_empty() && 0 < others.left() {
+            let pairs: Vec<_> = lost.iter().copied().zip(others.next(lost.len())).collect();
             for acceptance in self.send_lost(repair, (&terms, pairs), progress).await? {
                 lost.remove(&acceptance.index);
+                others.took(&acceptance.node);
                 accepted.push(acceptance);
             }
         }
@@ -126,20 +125,6 @@ impl Network {
         let placed = accepted.iter().map(|accepted| (accepted.index, accepted.node)).collect();
         let cost = self.place_lost(repair, (terms, accepted), (paid, cost_max)).await?;
         Ok(Repaired { placed, left, cost })
-    }
-
-    /// The nodes that may take a lost shard, cheapest first. Nodes that have lost one come last.
-    fn spare(&self, repair: &Repair) -> VecDeque<Candidate> {
-        let Repair { row, deal, candidates, .. } = repair;
-        let fits =
-            |node: &&Candidate| row.length <= node.free && row.kept_by(&node.address.id).is_none();
-        let has_lost = |node: &NodeId| row.lost().any(|(_, shard)| shard.node == *node);
-        let mut spare: Vec<_> = candidates.iter().filter(fits).cloned().collect();
-        spare.sort_by_cached_key(|node| {
-            let id = node.address.id;
-            (has_lost(&id), node.price, spread(deal, &id))
-        });
-        spare.into()
     }
 
     /// Computes lost shards and sends each to its node. Gives the acceptances of those that took theirs.

@@ -101,6 +101,7 @@ impl ShardAt {
         request: &Request,
         expected: u64,
     ) -> Result<(SliceHead, Buffer), PeerError> {
+        network.may_receive(expected).await;
         let (mut sender, mut receiver) = network.peers().request(&self.address, request).await?;
         sender.finish();
         let Response::Slices { count: 1 } = response(&mut receiver).await? else {

@@ -6,7 +6,9 @@
 
 pub mod account;
 pub mod audit;
+pub mod care;
 pub mod demo;
+pub mod earnings;
 pub mod failure;
 pub mod files;
 pub mod folder;
@@ -64,7 +66,9 @@ documents! {
     account::Sent,
     account::Statement,
     audit::Audited,
+    care::Cared,
     demo::Held,
+    earnings::Earnings,
     failure::Failure,
     files::Renamed,
     files::Undeleted,
@@ -102,7 +106,6 @@ documents! {
     network::Stopped,
     operator::Alert,
     operator::Diagnosis,
-    operator::Earnings,
     operator::Health,
     operator::Limited,
     operator::Exited,

@@ -1,13 +1,14 @@
 //! Ledgers and nodes: what runs, and how it does.
 
 use serde::{Deserialize, Serialize};
-use symbolon_client::{AccountView, Agreement, FilesView, IndexView};
+use symbolon_client::{AccountView, Agreement, CareSums, FilesView, IndexView};
 use symbolon_protocol::{
     id::NodeId,
     ledger::rows::{self, Chain},
 };
 
 use crate::{
+    care::CareCounts,
     plain::{Id, Money},
     renew::Agreed,
 };
@@ -312,6 +313,8 @@ pub struct Status {
     pub nodes: NodeCounts,
     /// What it has stored.
     pub files: FileCounts,
+    /// The care of that, and what was repaired lately.
+    pub care: CareCounts,
     /// What this machine renews without being asked.
     pub agreed: Agreed,
     /// Names of unfinished puts of any device.
@@ -327,7 +330,7 @@ impl Status {
         (home, identity): (String, String),
         account: &AccountView,
         (network, nodes): (NetworkStatus, NodeCounts),
-        (files, agreed, unfinished): (&FilesView, &Agreement, Vec<String>),
+        (files, care, agreed, unfinished): (&FilesView, CareSums, &Agreement, Vec<String>),
         index: &IndexView,
     ) -> Self {
         Self {
@@ -343,6 +346,7 @@ impl Status {
                 over: files.over,
                 soon: files.soon,
             },
+            care: care.into(),
             agreed: agreed.into(),
             unfinished,
             index: index.into(),

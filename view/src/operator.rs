@@ -58,10 +58,38 @@ pub struct Health {
     pub open_files: Option<u64>,
     /// What a look at a few shards has shown.
     pub sample: Sample,
+    /// What it does as a caretaker; null if it is none.
+    pub care: Option<Care>,
     /// How many shards are known to be damaged.
     pub damaged: u64,
     /// The first hundred of those.
     pub damaged_shards: Vec<Damaged>,
+}
+
+/// What a node does as a caretaker, when it last looked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Care {
+    /// Its claims that run.
+    pub claims: Vec<Claim>,
+    /// Shards that it has rebuilt and whose new nodes have to prove them first.
+    pub waiting: u64,
+    /// What it is paid for those then.
+    pub owed: Money,
+}
+
+/// A claim of a caretaker that runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Claim {
+    /// The deal.
+    pub deal: Id,
+    /// Shards that are still to be rebuilt.
+    pub shards: u64,
+    /// What it is paid for each.
+    pub fee: Money,
+    /// The first epoch in which the claim does not run.
+    pub until_epoch: u64,
 }
 
 /// How far the reading of all shards has come.
@@ -96,6 +124,8 @@ pub struct Settings {
     pub pause: Option<String>,
     /// Whether it hands its shards to other nodes and retires.
     pub leaving: bool,
+    /// Whether it retires even though owners of vaults count on its shares.
+    pub abandons_vaults: bool,
 }
 
 /// How far a node has come with leaving.
@@ -112,8 +142,28 @@ pub struct Exit {
     pub kept: u64,
     /// What it has paid since its start to nodes that ask more.
     pub paid: Money,
+    /// The vaults of which the node keeps shares. They are not handed on.
+    pub vaults: Vec<HeldVault>,
     /// Why a shard could not be handed on; null if the last try was good.
     pub problem: Option<String>,
+}
+
+/// A vault of which a node keeps a share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HeldVault {
+    /// The vault.
+    pub vault: Id,
+    /// Its owner.
+    pub owner: Id,
+    /// Paid orders that wait for releases.
+    pub orders: u64,
+    /// Listings that take orders.
+    pub listings: u64,
+    /// Running deals whose care is sealed to the vault.
+    pub deals: u64,
+    /// When the last of these orders and deals is over, reckoned from the current epoch; null if there is none.
+    pub until_ms: Option<u64>,
 }
 
 /// A step of a node on its way out.
@@ -130,6 +180,8 @@ pub enum ExitStage {
     Hands,
     /// It proves until all other nodes have begun.
     Proves,
+    /// It keeps nothing but shares of vaults, and some of their owners count on it.
+    Custody,
     /// It is a node no longer, and has back all that was its own.
     Retired,
 }
@@ -307,96 +359,6 @@ pub enum CheckOutcome {
     Bad,
     /// It could not be checked.
     Unknown,
-}
-
-/// What a node earns.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Earnings {
-    /// The node.
-    pub node: Id,
-    /// The account that is paid.
-    pub payout: Id,
-    /// The epoch it is now.
-    pub epoch: u64,
-    /// How long an epoch is.
-    pub epoch_ms: u64,
-    /// What it is paid if it proves the next epoch with the shards that it has.
-    pub rate: Money,
-    /// What was staked on it.
-    pub collateral: Money,
-    /// Pay of its that is withheld until it has the collateral that it needs. It is not in what is listed below.
-    pub withheld: Money,
-    /// The collateral that it needs for what it keeps.
-    pub needs: Money,
-    /// Epochs that it has proven, ever.
-    pub proven: u64,
-    /// Epochs that it has missed, ever.
-    pub missed: u64,
-    /// All that is listed below.
-    pub total: Money,
-    /// From when on the pay is listed; null if all of it is.
-    pub since_ms: Option<u64>,
-    /// Pay by day, in UTC, the newest first.
-    pub days: Vec<Day>,
-    /// Pay by epoch, the newest first.
-    pub epochs: Vec<Epoch>,
-    /// Epochs between the first and the last of these that brought no pay, the newest first.
-    pub unpaid: Vec<Unpaid>,
-    /// What it will earn in 30 days, if nothing changes.
-    pub forecast: Forecast,
-}
-
-/// The pay of a day.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Day {
-    /// When the day begins, in UTC.
-    pub day_ms: u64,
-    /// How many epochs were paid.
-    pub epochs: u64,
-    /// The pay.
-    pub amount: Money,
-}
-
-/// The pay of an epoch.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Epoch {
-    /// Which.
-    pub epoch: u64,
-    /// The block in which it was paid.
-    pub height: u64,
-    /// When that was made.
-    pub time_ms: u64,
-    /// The pay.
-    pub amount: Money,
-}
-
-/// An epoch without pay.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Unpaid {
-    /// Which.
-    pub epoch: u64,
-    /// The pay of the paid epoch before it: about what it cost.
-    pub about: Money,
-}
-
-/// What a node will earn if nothing changes.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Forecast {
-    /// For how long.
-    pub days: u64,
-    /// Epochs in that time.
-    pub epochs: u64,
-    /// If it proves all of them.
-    pub at_best: Money,
-    /// If it misses as large a part of them as so far.
-    pub as_so_far: Money,
-    /// What this takes for granted, for people.
-    pub assumes: String,
 }
 
 /// What the operator should hear of at once.

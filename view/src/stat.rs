@@ -1,7 +1,9 @@
 //! Where a file is and how healthy it is, as the ledger knows.
 
 use serde::Serialize;
-use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
+use symbolon_client::{
+    self as client, SegmentView, ShardHealth, ShardHistory, ShardView, StatView,
+};
 use symbolon_protocol::ledger::rows;
 
 use crate::plain::{Id, Money, Scheme};
@@ -30,10 +32,85 @@ pub struct Stat {
     pub epoch: u64,
     /// One for each segment, in their order.
     pub segments: Vec<Segment>,
+    /// What happened to its shards; null unless it was asked for.
+    pub history: Option<History>,
 }
 
-impl From<&StatView> for Stat {
-    fn from(stat: &StatView) -> Self {
+/// What happened to the shards of a file, as far as the ledger keeps its blocks.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct History {
+    /// The oldest block that was read. What was before it is not known, unless it is 0.
+    pub from_height: u64,
+    /// What happened, oldest first.
+    pub events: Vec<ShardEvent>,
+}
+
+/// One thing that happened to a shard.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ShardEvent {
+    /// The block.
+    pub height: u64,
+    /// When it was made.
+    pub time_ms: u64,
+    /// The segment.
+    pub segment: u32,
+    /// The shard's index in it.
+    pub index: u8,
+    /// What happened.
+    pub what: ShardEventKind,
+    /// The node that lost the shard, took it, or claimed to rebuild it.
+    pub node: Id,
+    /// Who gave the shard to the node; null where none did.
+    pub by: Option<Id>,
+}
+
+/// What happened to a shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ShardEventKind {
+    /// Its node said that it lost it, or lost all of its shards.
+    Lost,
+    /// The owner gave it to another node.
+    PlacedByOwner,
+    /// The node that kept it handed it on.
+    HandedOn,
+    /// A caretaker rebuilt it.
+    Rebuilt,
+    /// A caretaker claimed to rebuild it.
+    Claimed,
+}
+
+impl From<&ShardHistory> for History {
+    fn from(history: &ShardHistory) -> Self {
+        let event = |event: &client::ShardEvent| ShardEvent {
+            height: event.height,
+            time_ms: event.time_ms.0,
+            segment: event.segment,
+            index: event.index,
+            what: match event.kind {
+                client::ShardEventKind::Lost => ShardEventKind::Lost,
+                client::ShardEventKind::PlacedByOwner => ShardEventKind::PlacedByOwner,
+                client::ShardEventKind::HandedOn => ShardEventKind::HandedOn,
+                client::ShardEventKind::Rebuilt => ShardEventKind::Rebuilt,
+                client::ShardEventKind::Claimed => ShardEventKind::Claimed,
+            },
+            node: event.node.into(),
+            by: event.by.map(Id::from),
+        };
+        Self {
+            from_height: history.from_height,
+            events: history.events.iter().map(event).collect(),
+        }
+    }
+}
+
+impl Stat {
+    /// Of a file, with the history of its shards if that was asked for.
+    #[must_use]
+    pub fn new(stat: &StatView, history: Option<&ShardHistory>) -> Self {
         let file = &stat.file;
         Self {
             name: file.name.to_string(),
@@ -46,6 +123,7 @@ impl From<&StatView> for Stat {
             content_root: stat.content_root.into(),
             epoch: stat.epoch,
             segments: stat.segments.iter().map(Segment::from).collect(),
+            history: history.map(History::from),
         }
     }
 }
@@ -78,6 +156,8 @@ pub struct Segment {
     pub absent: Vec<u8>,
     /// The nodes that rebuild lost shards while the owner is away.
     pub caretakers: Vec<Id>,
+    /// The caretaker that rebuilds some now; null if none does.
+    pub claimant: Option<Id>,
 }
 
 impl From<&SegmentView> for Segment {
@@ -95,6 +175,7 @@ impl From<&SegmentView> for Segment {
             shards: segment.shards.iter().map(Shard::from).collect(),
             absent: segment.absent.clone(),
             caretakers: segment.caretakers.iter().map(Id::from).collect(),
+            claimant: segment.claimant.map(Id::from),
         }
     }
 }
@@ -143,6 +224,14 @@ pub struct Shard {
     pub last_proof_ms: Option<u64>,
     /// How many epochs its node missed since.
     pub missed_in_row: u32,
+    /// The epoch from which on its node keeps it.
+    pub from_epoch: u64,
+    /// Whether another node kept it when the deal began: it was repaired, or handed on.
+    pub moved: bool,
+    /// The epoch from which on no node keeps it; null while one does.
+    pub lost_epoch: Option<u64>,
+    /// The caretaker that rebuilt it, as long as it is still to be paid for that; null otherwise.
+    pub rebuilt_by: Option<Id>,
 }
 
 impl From<&ShardView> for Shard {
@@ -155,6 +244,10 @@ impl From<&ShardView> for Shard {
             last_proof_epoch: shard.last_proof,
             last_proof_ms: shard.last_proof_ms.map(|time| time.0),
             missed_in_row: shard.missed_in_row,
+            from_epoch: shard.from,
+            moved: shard.moved,
+            lost_epoch: shard.lost,
+            rebuilt_by: shard.rebuilt_by.map(Id::from),
         }
     }
 }

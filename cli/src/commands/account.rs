@@ -214,7 +214,12 @@ fn movement(line: &HistoryLine, me: AccountId) -> Option<Movement> {
         true => (SignedMoney::came(*amount), party("from", from)),
         false => (SignedMoney::went(*amount), party("to", to)),
     };
-    let what = format!("{}{party}", words(reason));
+    let what = match (reason, from) {
+        (Reason::Collateral { node }, Place::Collateral) => {
+            format!("collateral and withheld pay of node {} come back", &node.to_string()[..8])
+        }
+        _ => format!("{}{party}", words(reason)),
+    };
     Some(Movement { height: line.height, time_ms: line.time_ms.0, amount, what })
 }
 
@@ -229,7 +234,7 @@ fn words(reason: &Reason) -> String {
         Reason::Sale { order } => format!("sale, order {}", short(order)),
         Reason::Fee => "fee".into(),
         Reason::Deposit => "deposit for what stays on the ledger".into(),
-        Reason::Repaired { deal } => format!("repair, deal {}", short(deal)),
+        Reason::Repaired { deal } => format!("rebuilt shards, deal {}", short(deal)),
         Reason::Collateral { node } => format!("collateral of node {}", short(node)),
     }
 }

@@ -49,7 +49,7 @@ const TOGETHER: usize = 200;
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     if let Some(folder) = &args.blocks {
-        let archive = Archive::open(folder)?;
+        let mut archive = Archive::open(folder)?;
         let mut audit = Audit::of(&archive.genesis, args.until);
         archive.each(|block| audit.take(block))?;
         return audit.report();
@@ -63,8 +63,9 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
 async fn from_ledger(args: &Args, ledger: &Ledger) -> Result<Audit, Error> {
     let genesis = ledger.genesis().await?;
     let mut audit = Audit::of(&genesis, args.until);
-    let archive = args.export.as_ref().map(|folder| Archive::make(folder, &genesis)).transpose()?;
-    let mut next = match &archive {
+    let mut archive =
+        args.export.as_ref().map(|folder| Archive::make(folder, &genesis)).transpose()?;
+    let mut next = match &mut archive {
         Some(archive) => archive.each(|block| audit.take(block))?,
         None => 0,
     };
@@ -79,10 +80,10 @@ async fn from_ledger(args: &Args, ledger: &Ledger) -> Result<Audit, Error> {
             Err(error) => return Err(error.into()),
         };
         audit.take(&block);
-        if let Some(archive) = &archive {
+        if let Some(archive) = &mut archive {
             blocks.push(block);
             if blocks.len() == TOGETHER {
-                archive.append(next, &blocks)?;
+                archive.append(&blocks)?;
                 next += blocks.len() as u64;
                 blocks.clear();
             }
@@ -90,8 +91,8 @@ async fn from_ledger(args: &Args, ledger: &Ledger) -> Result<Audit, Error> {
             next += 1;
         }
     }
-    if let Some(archive) = &archive {
-        archive.append(next, &blocks)?;
+    if let Some(archive) = &mut archive {
+        archive.append(&blocks)?;
     }
     Ok(audit)
 }

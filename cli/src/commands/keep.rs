@@ -4,10 +4,10 @@ use std::{
     collections::BTreeMap, convert::Infallible, ffi::OsString, path::PathBuf, time::Duration,
 };
 
-use symbolon_client::{Client, KeepOptions, KeepReport, Renewing, Stored};
+use symbolon_client::{Client, KeepOptions, KeepReport, Progress, Renewing, Stored};
 use symbolon_protocol::{Amount, Millis, ledger::rows::Chain};
 use symbolon_view::keep::{KeepStopped, Kept};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::care;
 use crate::{
@@ -157,11 +157,10 @@ async fn look(
     bar.finish();
     let mut report = kept?;
     let left = options.cost_max.map(|most| most.checked_sub(report.cost).unwrap_or(Amount::ZERO));
-    // What was agreed for a month is for renewals and repairs. Where naming caretakers costs nothing, they are named all the
-    // same; elsewhere `--for` does it.
-    let agreed = (options.renewing == Renewing::Agreed).then_some(Amount::ZERO);
-    let left = left.or(agreed);
-    let cared = care::name_caretakers(client, Stored::All, left, context).await;
+    let cared = match options.renewing {
+        Renewing::Agreed => care::name_as_agreed(client, left, context).await,
+        Renewing::All { .. } => care::name_caretakers(client, Stored::All, left, context).await,
+    };
     report.cost = report.cost.checked_add(cared).unwrap_or(report.cost);
     names::publish(client, Pay::Ask, &context.out).await;
     Ok(report)
@@ -267,7 +266,17 @@ async fn look_quietly(
     options: &KeepOptions,
 ) -> Result<(KeepReport, Millis), Error> {
     let epoch_ms = client.recent_chain().await?.params.epoch_ms;
-    let report = client.keep(options, &symbolon_client::Progress::silent()).await?;
+    let mut report = client.keep(options, &Progress::silent()).await?;
+    // Caretakers go on when this process does not.
+    match Box::pin(client.care_agreed(None, &Progress::silent())).await {
+        Ok(cared) => {
+            report.cost = report.cost.checked_add(cared.cost).unwrap_or(report.cost);
+            if let Some(words) = care::news(&cared) {
+                info!("{words}");
+            }
+        }
+        Err(error) => debug!(%error, "no caretakers can be named"),
+    }
     Ok((report, epoch_ms))
 }
 

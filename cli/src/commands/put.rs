@@ -76,7 +76,7 @@ pub(crate) struct Args {
     /// Compare files of a folder by content instead of by size and time
     #[arg(long)]
     checksum: bool,
-    /// Name no caretakers: only programs of yours repair the file
+    /// Name no caretakers: only programs of yours repair the file. symbolon care --on names them later
     #[arg(long)]
     no_care: bool,
     #[command(flatten)]
@@ -133,12 +133,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     // Without --max-cost, the price that was shown is the limit. A stream of unknown length then has none.
     options.cost_max = args.max_cost.or(length.map(|_| quote.price.total));
     let stored = store(&client, source, &name, &options, context).await;
-    if let Ok(stored) = &stored
-        && !args.no_care
-    {
-        let rest =
-            options.cost_max.map(|most| most.checked_sub(stored.cost).unwrap_or(Amount::ZERO));
-        care::name_caretakers(&client, Stored::Object(stored.object), rest, context).await;
+    if let Ok(stored) = &stored {
+        care_of(&args, &client, stored, &options, context).await?;
     }
     // An upload reports where its shards are. For a file that was stored already, the ledger is asked.
     let stat = match &stored {
@@ -157,6 +153,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let stat = stat.transpose()?;
     let document = FileStored::new(&stored, stat.as_ref(), paid, quote.price.warning);
     Ok(report(&stored, &document, epoch_ms))
+}
+
+/// Names caretakers for what was stored, or notes that it is to have none.
+async fn care_of(
+    args: &Args,
+    client: &Client,
+    stored: &PutReport,
+    options: &PutOptions,
+    context: &Context,
+) -> Result<(), Error> {
+    let which = Stored::Object(stored.object);
+    if args.no_care {
+        return Ok(client.allow_care(&which, false).await?);
+    }
+    let rest = options.cost_max.map(|most| most.checked_sub(stored.cost).unwrap_or(Amount::ZERO));
+    care::name_caretakers(client, which, rest, context).await;
+    Ok(())
 }
 
 /// Whether the put would store something new. An unfinished upload was judged when it began. A name that is taken is

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeSet, ffi::OsString};
 
-use symbolon_client::{SegmentView, ShardHealth, ShardView, StatView};
-use symbolon_protocol::{LedgerTime, ledger::rows::DealState};
+use symbolon_client::{
+    SegmentView, ShardEventKind, ShardHealth, ShardHistory, ShardView, StatView,
+};
+use symbolon_protocol::{LedgerTime, id::AccountId, ledger::rows::DealState};
 use symbolon_view::stat::Stat;
 
 use super::folder;
@@ -19,6 +21,7 @@ use crate::{
 Examples:
   symbolon stat report.pdf
   symbolon stat report.pdf --json
+  symbolon stat report.pdf --history       which nodes lost or took its shards, and who placed them
 
 Health is what the ledger knows of a shard: proven in the last epoch, new, missed, gone (missed ten epochs
 in a row), or over. Dates are estimates from the length of an epoch. To ask the nodes themselves and
@@ -26,14 +29,22 @@ check bytes, use: symbolon verify NAME")]
 pub(crate) struct Args {
     /// The name of the file
     name: OsString,
+    /// Show what happened to its shards too: reads all blocks that the ledger keeps
+    #[arg(long)]
+    history: bool,
 }
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error> {
     let client = context.client_synced().await?;
     let chain = client.recent_chain().await?;
-    let stat = client.stat(&folder::name(&args.name)?).await;
+    let name = folder::name(&args.name)?;
+    let stat = client.stat(&name).await;
+    let history = match args.history && stat.is_ok() {
+        true => client.shard_events(&name).await.map(Some),
+        false => Ok(None),
+    };
     context::close(client).await;
-    let stat = stat?;
+    let (stat, history) = (stat?, history?);
     let file = &stat.file;
     let paid_until = stat.segments.iter().map(|segment| segment.end).min().unwrap_or(0);
     let paid_until_ms = stat.segments.iter().map(|segment| segment.paid_until_ms).min();
@@ -41,7 +52,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
     let scheme = file.scheme;
     let ended = |segment: &&SegmentView| segment.state != DealState::Open;
     let over_since = stat.segments.iter().filter(ended).map(|one| one.paid_until_ms).min();
-    Ok(Report::new(&Stat::from(&stat))
+    let report = Report::new(&Stat::new(&stat, history.as_ref()))
         .field("name", file.name.to_string())
         .field("object", file.object.to_string())
         .field("content root", stat.content_root.to_string())
@@ -65,7 +76,53 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Report, Error>
         )
         .field("health", health(&stat.segments))
         .field("caretakers", caretakers(&stat.segments))
-        .table(table(&stat)))
+        .table(table(&stat));
+    Ok(match history {
+        Some(history) => with_history(report, &history),
+        None => report,
+    })
+}
+
+/// What happened to the shards, oldest first.
+fn with_history(report: Report, history: &ShardHistory) -> Report {
+    let since = match history.from_height {
+        0 => String::from("From the ledger's first block on:"),
+        height => format!("From block {height} on; older blocks are not kept:"),
+    };
+    let report = report.text(since);
+    if history.events.is_empty() {
+        return report.text("No shard was lost or moved.");
+    }
+    let mut table = Table::new(&[
+        ("TIME", Align::Left),
+        ("BLOCK", Align::Right),
+        ("SEGMENT", Align::Right),
+        ("SHARD", Align::Right),
+        ("WHAT", Align::Left),
+        ("NODE", Align::Left),
+    ]);
+    for event in &history.events {
+        let what = match (event.kind, event.by) {
+            (ShardEventKind::Lost, _) => String::from("lost by"),
+            (ShardEventKind::PlacedByOwner, _) => String::from("placed by its owner at"),
+            (ShardEventKind::HandedOn, by) => format!("handed on by {} to", short(by)),
+            (ShardEventKind::Rebuilt, by) => format!("rebuilt by {} at", short(by)),
+            (ShardEventKind::Claimed, _) => String::from("claimed by"),
+        };
+        table.row(vec![
+            show_time(event.time_ms),
+            event.height.to_string(),
+            event.segment.to_string(),
+            event.index.to_string(),
+            what,
+            event.node.to_string(),
+        ]);
+    }
+    report.table(table)
+}
+
+fn short(account: Option<AccountId>) -> String {
+    account.map_or_else(String::new, |account| account.to_string()[..8].to_owned())
 }
 
 /// Who rebuilds lost shards while the owner is away.
@@ -88,6 +145,7 @@ fn table(stat: &StatView) -> Table {
         ("NODE", Align::Left),
         ("HEALTH", Align::Left),
         ("LAST PROOF", Align::Left),
+        ("KEPT", Align::Left),
     ]);
     for segment in &stat.segments {
         let number = segment.segment.to_string();
@@ -105,14 +163,30 @@ fn table(stat: &StatView) -> Table {
                     }
                     None => "none yet".into(),
                 },
+                kept(shard),
             ]);
         }
         for index in &segment.absent {
             let (index, none) = (index.to_string(), String::from("-"));
-            table.row(vec![number.clone(), index, none.clone(), "not placed".into(), none]);
+            let row =
+                [number.clone(), index, none.clone(), "not placed".into(), none.clone(), none];
+            table.row(row.into());
         }
     }
     table
+}
+
+/// Since when its node keeps a shard, or until when it did.
+fn kept(shard: &ShardView) -> String {
+    let from = match (shard.moved, shard.rebuilt_by) {
+        (_, Some(by)) => format!("rebuilt by {}, from epoch {}", &by.to_string()[..8], shard.from),
+        (true, None) => format!("placed anew, from epoch {}", shard.from),
+        (false, None) => String::from("from the beginning"),
+    };
+    match shard.lost {
+        Some(epoch) => format!("{from}, to epoch {epoch}"),
+        None => from,
+    }
 }
 
 /// The health of a shard, for a person.

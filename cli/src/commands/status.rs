@@ -1,6 +1,6 @@
 //! `symbolon status`: everything at a glance.
 
-use symbolon_client::{Agreement, FilesView, IndexView, SOON};
+use symbolon_client::{Agreement, CareSums, FilesView, IndexView, SOON};
 use symbolon_view::network::{NetworkStatus, NodeCounts, Status};
 
 use super::folder::first_few;
@@ -40,10 +40,10 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     context::hang_up(endpoint).await;
     let files = client.files(clock.now_ms).await;
     let (index, unfinished) = (client.index().await, client.unfinished().await);
-    let agreement = client.agreement().await;
+    let (agreement, care) = (client.agreement().await, client.care_sums().await);
     context::close(client).await;
     let (index, unfinished, agreement) = (index?, unfinished?, agreement?);
-    let files = files?;
+    let (files, care) = (files?, care?);
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
@@ -54,7 +54,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             NetworkStatus::new(&chain, pid),
             NodeCounts { known: known.len(), answering: up, capacity, used },
         ),
-        (&files, &agreement, unfinished),
+        (&files, care, &agreement, unfinished),
         &index,
     );
     let runs = match pid {
@@ -72,7 +72,8 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("network", runs)
         .field("ledger", ledger)
         .field("nodes", nodes)
-        .field("files", files_words(&files));
+        .field("files", files_words(&files))
+        .field("care", care_words(&care));
     let report = with_agreed(report, &agreement);
     let report = with_unfinished(report, &document.unfinished);
     Ok(report.field("index", index_words(&index)))
@@ -88,6 +89,34 @@ fn files_words(files: &FilesView) -> String {
         soon => format!("; {soon} of them end within {}: renew them", show_duration(SOON.0)),
     };
     format!("{}, {}{over}{soon}", count(files.count, "file"), show_size(files.bytes))
+}
+
+/// Which of the stored objects have caretakers, and what was repaired lately.
+fn care_words(care: &CareSums) -> String {
+    if care.objects == 0 {
+        return String::from("nothing that runs is stored");
+    }
+    let of = match care.is_all {
+        true => count(care.objects, "object"),
+        false => format!("the first {}", count(care.objects, "object")),
+    };
+    let mut words = format!("{} of {of} have caretakers", care.cared);
+    let without = care.objects - care.cared - care.unwanted;
+    if 0 < without {
+        words.push_str(&format!("; {without} have none: see symbolon care"));
+    }
+    if 0 < care.unwanted {
+        words.push_str(&format!("; off for {}", care.unwanted));
+    }
+    if 0 < care.lost {
+        let (lost, claimed) = (count(care.lost, "shard"), care.claimed);
+        words.push_str(&format!("; {lost} lost, {claimed} of them being rebuilt"));
+    }
+    if 0 < care.moved {
+        let moved = count(care.moved, "shard");
+        words.push_str(&format!("; {moved} repaired or handed on in 7 days"));
+    }
+    words
 }
 
 fn with_agreed(report: Report, agreement: &Agreement) -> Report {

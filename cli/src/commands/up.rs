@@ -262,6 +262,7 @@ async fn start_nodes(
             declare_after_ms: None,
             reserve: None,
             caretaker: true,
+            repair_fee_min: Amount::ZERO,
             accept_loss: args.accept_loss,
         };
         let (secret, endpoint) = node_endpoint(&plan, &context.host).await?;

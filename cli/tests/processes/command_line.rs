@@ -54,6 +54,7 @@ const VERBS: &[&[&str]] = &[
     &["undelete"],
     &["renew"],
     &["keep"],
+    &["care"],
     &["audit"],
     &["rm"],
     &["verify"],
@@ -166,6 +167,9 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["node", "limit", "--dir", "/nowhere"], 16, "no node is in /nowhere"),
     (&["node", "status", "--dir", "/nowhere"], 3, "no node has noted its state"),
     (&["up", "--nodes", "0"], 2, "invalid value"),
+    (&["ledger", "run", "--dir", "/nowhere/l", "--claim-epochs", "0"], 2, "1..=1000"),
+    (&["ledger", "run", "--dir", "/nowhere/l", "--claim-epochs", "1001"], 2, "1..=1000"),
+    (&["care", "--off"], 2, "say of which files"),
     (&["sell", "x", "--price", "free"], 2, "invalid value"),
     (&["demo", "/nowhere/at/all"], 3, "there is no such file"),
 ];

@@ -89,6 +89,10 @@ fn store(seen: &mut Seen, network: &Network) {
     seen.run(home, "keep --once --yes");
     seen.run(home, "keep --detach --yes");
     seen.run(home, "keep --stop");
+    seen.run(home, "care");
+    seen.run(home, "care file --off --yes");
+    seen.run(home, "care --all --on --yes");
+    seen.run(home, "stat file --history");
     seen.run(home, "rm file --yes");
     seen.run(home, "ls --deleted");
     seen.run(home, &format!("undelete file --number {first}"));

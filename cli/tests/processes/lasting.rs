@@ -107,11 +107,57 @@ fn a_lost_shard_comes_back_while_its_owner_is_away() {
         live.all(|node| node["used"] == 0 || node["missed_in_row"] == 0 && node["proven"] != 0)
     });
     // The owner is back: the file is whole, and none of its shards is lost.
-    assert!(shards(&network).iter().all(|shard| shard["node"] != victim));
+    let now = shards(&network);
+    assert!(now.iter().all(|shard| shard["node"] != victim));
+    let moved: Vec<&Value> = now.iter().filter(|shard| shard["moved"] == true).collect();
+    assert!(moved.len() == 1 && moved[0]["index"] == 1, "{now:?}");
+    owner_sees(&network, &victim);
     let out = network.folder.path().join("out");
     network.run(&format!("get f -o {} --as owner", out.display())).ok();
     assert_eq!(std::fs::read(out).unwrap(), std::fs::read(path).unwrap());
     network.run("verify f --deep --as owner").ok();
+}
+
+/// The owner sees what was repaired and by whom, takes the care back, and names caretakers again.
+fn owner_sees(network: &Network, victim: &Value) {
+    let status = network.run("status --as owner").ok();
+    assert!(status["care"]["moved"].as_u64() >= Some(1), "{status}");
+    let stat = network.run("stat f --history --as owner").ok();
+    let events = stat["history"]["events"].as_array().unwrap();
+    let what = |kind: &str| -> Vec<&Value> {
+        let of_shard = events.iter().filter(|event| event["index"] == 1 && event["segment"] == 0);
+        of_shard.filter(|event| event["what"] == kind).collect()
+    };
+    assert!(what("lost").iter().any(|event| event["node"] == *victim), "{events:?}");
+    let (claimed, rebuilt) = (what("claimed"), what("rebuilt"));
+    let caretakers = stat["segments"][0]["caretakers"].as_array().unwrap();
+    assert!(!claimed.is_empty() && claimed.iter().all(|event| caretakers.contains(&event["node"])));
+    let placed = rebuilt.last().unwrap();
+    assert!(claimed.iter().any(|event| event["node"] == placed["by"]), "{events:?}");
+    assert_eq!(placed["node"], stat["segments"][0]["shards"][1]["node"]);
+
+    // The caretaker is paid when the new node has proven the shard, and sees that.
+    let by = placed["by"].as_str().unwrap();
+    until("the caretaker is paid", || {
+        let earnings = network.run_until_ok(&format!("node earnings {by} --as owner"));
+        let repairs = earnings["repairs"].as_array().unwrap().clone();
+        let deal = &stat["segments"][0]["deal"];
+        repairs.iter().any(|paid| paid["deal"] == *deal) && earnings["repaired"] != "0"
+    });
+    let number = network.nodes.iter().position(|node| node.ready["node"] == by).unwrap();
+    let dir = network.folder.path().join(format!("node{number}"));
+    let health = network.run(&format!("node status --dir {}", dir.display())).ok();
+    assert!(health["care"]["claims"].is_array(), "{health}");
+
+    let cared = |line: &str| network.run(&format!("care f {line}--as owner")).ok();
+    let object = |document: &Value| document["objects"][0].clone();
+    let off = cared("--off ");
+    assert_eq!((&off["taken_back"], &object(&off)["cared"]), (&json!(1), &json!(0)));
+    network.run("keep --once --for 1h --as owner --yes").ok();
+    let still = cared("");
+    assert_eq!((&object(&still)["wanted"], &object(&still)["cared"]), (&json!(false), &json!(0)));
+    let on = cared("--on ");
+    assert_eq!((&on["new"], &object(&on)["cared"]), (&json!(1), &json!(1)));
 }
 
 #[test]

@@ -70,3 +70,27 @@ fn a_node_leaves_while_its_files_are_read() {
     assert!(units(books["storage"].as_str().unwrap()) > 0, "the others go on");
     network.run("verify f --as owner").ok();
 }
+
+#[test]
+fn a_custodian_that_owners_count_on_does_not_retire_silently() {
+    let network = Network::start_with(5, "2s", " --caretaker");
+    network.identity("owner");
+    let path = network.file("f", 300_000, 1);
+    // It has caretakers, so its owner has a vault: all five nodes are its custodians.
+    let put = format!("put {} --scheme 2/3 --for 2h --as owner --yes", path.display());
+    network.run(&put).ok();
+    let shards = network.run("stat f --as owner").ok()["segments"][0]["shards"].clone();
+    let keeps =
+        |node: &Value| shards.as_array().unwrap().iter().any(|shard| shard["node"] == node["node"]);
+    let number = network.nodes.iter().position(|node| !keeps(&node.ready)).unwrap();
+    let leaver = network.nodes[number].ready["node"].as_str().unwrap().to_owned();
+    let dir = network.folder.path().join(format!("node{number}")).display().to_string();
+    let exit = |more: &str| network.run(format!("node exit --dir {dir} {more}").trim_end()).ok();
+    until("it waits for the owner of the vault", || exit("")["exit"]["stage"] == "custody");
+    let vaults = exit("")["exit"]["vaults"].clone();
+    assert_eq!((&vaults[0]["deals"], &vaults[0]["orders"]), (&1.into(), &0.into()), "{vaults}");
+    assert!(vaults[0]["until_ms"].is_u64() && vaults.as_array().unwrap().len() == 1);
+    assert!(row(&network, &leaver).is_some(), "it is a node still");
+    exit("--abandon-vaults");
+    until("it has retired all the same", || row(&network, &leaver).is_none());
+}

@@ -96,6 +96,32 @@ impl Library {
         self.local(move |local| local.edit_agreed(note)).await
     }
 
+    /// Notes all that is left of the limit as spent, and gives it; with `most`, no more than that. Two processes that
+    /// spend at the same time get it once.
+    pub(crate) async fn take_left(
+        &self,
+        at_ms: LedgerTime,
+        most: Option<Amount>,
+    ) -> Result<Amount, ClientError> {
+        self.local(move |local| {
+            let mut taken = Amount::ZERO;
+            local.edit_agreed(|entry| {
+                forget_old(entry, at_ms);
+                let mut spent = entry.spent.iter().map(|one| one.amount);
+                let spent = spent.try_fold(Amount::ZERO, Amount::checked_add);
+                let left = spent.and_then(|spent| entry.monthly_max.checked_sub(spent));
+                let left = left.unwrap_or(Amount::ZERO);
+                taken = most.map_or(left, |most| left.min(most));
+                if Amount::ZERO < taken {
+                    entry.spent.push(Spent { at_ms, amount: taken });
+                }
+                Ok(())
+            })?;
+            Ok(taken)
+        })
+        .await
+    }
+
     /// Notes what was spent of an amount that was noted before.
     pub(crate) async fn settle_spending(
         &self,

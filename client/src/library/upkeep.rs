@@ -6,7 +6,7 @@ use symbolon_protocol::{
     LedgerTime, Millis,
     id::{DealId, Hash, NodeId},
     ledger::{
-        rows::{Cares, Chain, Deal, DealSlot, DealState, Node, Nodes},
+        rows::{Cares, Chain, Deal, DealSlot, DealState, Node, Nodes, Repairs},
         window_offset,
     },
 };
@@ -38,6 +38,14 @@ pub struct ShardView {
     pub last_proof_ms: Option<LedgerTime>,
     /// Until when its node has to prove it for the first time, estimated from the current epoch.
     pub first_proof_until_ms: LedgerTime,
+    /// The epoch from which on its node keeps it.
+    pub from: u64,
+    /// Whether another node kept it when the deal began: it was repaired, or handed on.
+    pub moved: bool,
+    /// The epoch from which on no node keeps it.
+    pub lost: Option<u64>,
+    /// The caretaker that rebuilt it, as long as it is still to be paid for that.
+    pub rebuilt_by: Option<NodeId>,
     /// Number of epochs in a row that its node has missed.
     pub missed_in_row: u32,
     /// The shard's health.
@@ -96,6 +104,8 @@ pub struct SegmentView {
     pub absent: Vec<u8>,
     /// The nodes that rebuild lost shards while the owner is away.
     pub caretakers: Vec<NodeId>,
+    /// The caretaker that rebuilds some now.
+    pub claimant: Option<NodeId>,
 }
 
 /// Everything about a file.
@@ -225,7 +235,11 @@ impl Library {
             (0..).zip(&deal.shards).filter_map(|(i, shard)| Some((i, (*shard)?))).collect();
         let ids: Vec<NodeId> = kept.iter().map(|(_, shard)| shard.node).collect();
         let nodes = self.ledger().rows(Nodes, &ids).await?;
-        let care = self.ledger().row(Cares, &id).await?;
+        let (care, repair) = self.ledger().pair((Cares, &id), (Repairs, &id)).await?;
+        let rewards = repair.iter().flat_map(|repair| &repair.rewards);
+        let rewards = rewards.filter(|reward| reward.stands(deal));
+        let rewards: Vec<_> = rewards.map(|reward| (reward.index, reward.caretaker)).collect();
+        let claim = repair.as_ref().and_then(|repair| repair.running(chain.epoch));
         let shards = kept.into_iter().zip(nodes).map(|((index, shard), node)| {
             // A proof before the node kept the shard or after that does not cover it.
             let end = shard.lost.unwrap_or(deal.end);
@@ -238,6 +252,13 @@ impl Library {
                 last_proof,
                 last_proof_ms: last_proof.map(|epoch| epoch_ms(chain, epoch)),
                 first_proof_until_ms: first_window_end(chain, &shard),
+                from: shard.from,
+                moved: deal.start < shard.from,
+                lost: shard.lost,
+                rebuilt_by: rewards
+                    .iter()
+                    .find(|(rebuilt, _)| *rebuilt == index)
+                    .map(|(_, by)| *by),
                 missed_in_row: node.as_ref().map_or(0, |node| node.missed_in_row),
                 health: health(deal, &shard, node.as_ref(), last_proof),
             }
@@ -256,6 +277,7 @@ impl Library {
             shards: shards.collect(),
             absent: absent.map(|(index, _)| index).collect(),
             caretakers: care.map_or_else(Vec::new, |care| care.caretakers),
+            claimant: claim.map(|claim| claim.claimant),
         })
     }
 }

@@ -9,7 +9,7 @@ use symbolon_protocol::{
     Amount,
     content::Scheme,
     custody,
-    id::{DealId, NodeId, ObjectId, VaultId},
+    id::{DealId, NodeId, ObjectId, TransactionId, VaultId},
     ledger::{
         CARED_DEALS_MAX, CARED_SHARDS_MAX, CARETAKERS_MAX,
         rows::{Care, Cares, Deal, DealState, Deals, HoldKey, Holds},
@@ -27,7 +27,6 @@ use crate::{
     },
     market::Market,
     progress::Progress,
-    wallet::account::transaction_id,
 };
 
 /// What one look at the care of stored objects found and did.
@@ -43,6 +42,12 @@ pub struct CareReport {
     pub cost: Amount,
 }
 
+/// What needs caretakers, by its object, and the nodes that offer to be some.
+struct Needy {
+    segments: BTreeMap<ObjectId, Vec<Uncared>>,
+    offering: Vec<NodeView>,
+}
+
 /// A segment without caretakers.
 struct Uncared {
     segment: Segment,
@@ -51,24 +56,55 @@ struct Uncared {
 }
 
 impl Market {
-    /// Names caretakers for the running segments that have none, or none that is still there.
-    /// `cost_max` limits what is paid.
+    /// Names caretakers for the running segments that have none, or none that is still there. Objects for which care was
+    /// taken back are left out. `cost_max` limits what is paid.
     pub async fn care(
         &self,
         which: Stored,
         cost_max: Option<Amount>,
         progress: &Progress,
     ) -> Result<CareReport, ClientError> {
+        let (mut report, needy) = self.needy(which).await?;
         let budget = Budget::of(cost_max);
+        self.name_all(needy, &mut report, &budget, progress).await?;
+        Ok(report)
+    }
+
+    /// The same for everything that is stored, within what was agreed for thirty days: see [`Library::agree`].
+    ///
+    /// [`Library::agree`]: crate::Library::agree
+    pub async fn care_agreed(
+        &self,
+        cost_max: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<CareReport, ClientError> {
+        let (mut report, needy) = self.needy(Stored::All).await?;
+        if needy.segments.is_empty() {
+            return Ok(report);
+        }
+        let at_ms = self.clock().await?.now_ms;
+        let taken = self.take_left(at_ms, cost_max).await?;
+        let budget = Budget::of(Some(taken));
+        let named = self.name_all(needy, &mut report, &budget, progress).await;
+        if Amount::ZERO < taken {
+            self.settle_spending(at_ms, (taken, budget.paid())).await?;
+        }
+        named.map(|()| report)
+    }
+
+    /// The segments that need caretakers, and a report about all others.
+    async fn needy(&self, which: Stored) -> Result<(CareReport, Needy), ClientError> {
         let mut report = CareReport::default();
-        let segments = self.stored_segments(which).await?;
+        let refused = self.uncared().await?;
+        let mut segments = self.stored_segments(which).await?;
+        segments.retain(|segment| !refused.contains(&segment.object));
         let ids: Vec<DealId> = segments.iter().map(|segment| segment.deal).collect();
         let (deals, cares) = tokio::try_join!(
             self.network().rows_of(Deals, &ids),
             self.network().rows_of(Cares, &ids),
         )?;
         let offering = self.offering(&deals).await?;
-        let mut uncared: BTreeMap<ObjectId, Vec<Uncared>> = BTreeMap::new();
+        let mut needy: BTreeMap<ObjectId, Vec<Uncared>> = BTreeMap::new();
         for ((segment, deal), care) in segments.into_iter().zip(deals).zip(cares) {
             let Some(deal) = deal.filter(|deal| deal.state == DealState::Open) else { continue };
             if care.is_some_and(|care| has_one(&care, &deal, &offering)) {
@@ -79,23 +115,33 @@ impl Market {
                 let hold = HoldKey::Deal { deal: segment.deal };
                 let reserve = self.ledger().row(Holds, &hold).await?;
                 let reserve = reserve.map_or(Amount::ZERO, |hold| hold.amount);
-                uncared.entry(segment.object).or_default().push(Uncared { segment, deal, reserve });
+                needy.entry(segment.object).or_default().push(Uncared { segment, deal, reserve });
             }
         }
-        if uncared.is_empty() {
-            return Ok(report);
+        Ok((report, Needy { segments: needy, offering }))
+    }
+
+    async fn name_all(
+        &self,
+        needy: Needy,
+        report: &mut CareReport,
+        budget: &Budget,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        if needy.segments.is_empty() {
+            return Ok(());
         }
-        let (vault, _) = Box::pin(self.vault(&Custodians::default(), &budget, progress)).await?;
+        let (vault, _) = Box::pin(self.vault(&Custodians::default(), budget, progress)).await?;
         progress.note("naming caretakers");
-        for segments in uncared.into_values() {
+        for segments in needy.segments.into_values() {
             for part in parts(&segments) {
-                self.set_care(vault, part, &offering, &budget).await?;
+                self.set_care(vault, part, &needy.offering, budget).await?;
                 report.new += part.len() as u64;
                 report.cared += part.len() as u64;
             }
         }
         report.cost = budget.paid();
-        Ok(report)
+        Ok(())
     }
 
     /// The nodes that offer to repair and answer now. Without a deal that runs, none is looked for.
@@ -142,9 +188,9 @@ impl Market {
             price_max: segments.iter().map(price_max).max().unwrap_or(Amount::ZERO),
             deals,
         };
-        // The same care again is the same transaction, so no two devices pay.
-        let about = symbolon_protocol::Encode::to_bytes(&action);
-        self.send_within(budget, transaction_id("set care", &about), action).await
+        // An id that follows from the action would be the one of the time before, if the care was taken back meanwhile.
+        let id = TransactionId(self.network().host().random());
+        self.send_within(budget, id, action).await
     }
 }
 

@@ -76,7 +76,7 @@ async fn free_of_proof(shared: &Shared, deal: DealId, row: &Deal) -> Result<(), 
     let mut window = shared.view.window.subscribe();
     let me = shared.key.id();
     let node = shared.ledger.row(Nodes, &me).await.map_err(unreachable)?;
-    let Some(key) = sweep::leave_key(me, node.as_ref(), deal, row) else { return Ok(()) };
+    let Some(key) = sweep::leave_of_ended(me, node.as_ref(), deal, row) else { return Ok(()) };
     if shared.ledger.row(Leaves, &key).await.map_err(unreachable)?.is_none() {
         return Ok(());
     }

@@ -25,7 +25,12 @@ pub const CARED_SHARDS_MAX: usize = 512;
 
 /// Checked care for deals.
 #[derive(Debug)]
-pub(super) struct Cared(Vec<(DealId, Care)>);
+pub(super) enum Cared {
+    /// Caretakers are named.
+    Named(Vec<(DealId, Care)>),
+    /// None is named: care is taken back.
+    TakenBack(Vec<(DealId, Deal)>),
+}
 
 pub(super) fn check<S: State + ?Sized>(
     books: &Books<'_, S>,
@@ -52,6 +57,9 @@ pub(super) fn check<S: State + ?Sized>(
     if rows.iter().any(is_over) {
         return Err(Status::DealClosed);
     }
+    if caretakers.is_empty() {
+        return Ok(Cared::TakenBack(ids.into_iter().zip(rows).collect()));
+    }
     let care = |(id, cared): (DealId, &crate::ledger::transaction::CaredDeal)| {
         let care = Care {
             vault: *vault,
@@ -64,16 +72,25 @@ pub(super) fn check<S: State + ?Sized>(
         };
         (id, care)
     };
-    Ok(Cared(ids.into_iter().zip(deals).map(care).collect()))
+    Ok(Cared::Named(ids.into_iter().zip(deals).map(care).collect()))
 }
 
-pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, Cared(cares): Cared) {
-    for (id, care) in cares {
-        books.put(Cares, &id, &care);
+pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, cared: Cared) {
+    match cared {
+        Cared::Named(cares) => {
+            for (id, care) in cares {
+                books.put(Cares, &id, &care);
+            }
+        }
+        Cared::TakenBack(deals) => {
+            for (id, deal) in deals {
+                remove(books, id, &deal);
+            }
+        }
     }
 }
 
-/// The deal's row leaves the state, and what was said of its care leaves with it.
+/// What was said of a deal's care leaves the state: its owner takes it back, or the deal's row leaves.
 pub(super) fn remove<S: State + ?Sized>(books: &mut Books<'_, S>, id: DealId, deal: &Deal) {
     if books.has(Cares, &id) {
         books.remove(Cares, &id);

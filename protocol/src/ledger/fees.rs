@@ -88,6 +88,7 @@ pub fn weight(action: &Action) -> u64 {
         Action::RegisterNode { .. } => NODE,
         Action::OpenDeal { terms, .. } => deal_weight(usize::from(terms.total)),
         Action::OpenVault { .. } => VAULT,
+        Action::SetCare { caretakers, .. } if caretakers.is_empty() => 0,
         Action::SetCare { deals, .. } => {
             deals.iter().map(|cared| care_weight(cared.pads.len())).sum()
         }
@@ -199,7 +200,7 @@ pub(super) fn bill<S: State + ?Sized>(
     };
     let deposit = match action {
         // Care that takes the place of other care adds nothing.
-        Action::SetCare { deals, .. } => {
+        Action::SetCare { caretakers, deals, .. } if !caretakers.is_empty() => {
             let new = deals.iter().filter(|cared| !books.has(Cares, &cared.deal(sender)));
             of_weight(params, new.map(|cared| care_weight(cared.pads.len())).sum())
         }

@@ -214,11 +214,15 @@ fn care<S: State + ?Sized>(
     caretakers: &[NodeId],
     deals: &[CaredDeal],
 ) -> Result<(), FieldFault> {
-    within("caretakers", caretakers.len() as u64, 1, CARETAKERS_MAX as u64)?;
+    within("caretakers", caretakers.len() as u64, 0, CARETAKERS_MAX as u64)?;
     must(differ(caretakers.iter()), "caretakers", "name one twice")?;
     within("deals", deals.len() as u64, 1, CARED_DEALS_MAX as u64)?;
     must(differ(deals.iter().map(|cared| cared.opening.0)), "deals", "name one twice")?;
     let pads = deals.iter().map(|cared| cared.pads.len() as u64).sum();
+    if caretakers.is_empty() {
+        // Care is taken back: there is nothing to seal.
+        return Ok(within("pads", pads, 0, 0)?);
+    }
     within("pads", pads, 1, CARED_SHARDS_MAX as u64)?;
     for cared in deals {
         let Some(deal) = state.get(Deals, &cared.deal(sender)) else { continue };

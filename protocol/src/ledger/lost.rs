@@ -18,7 +18,6 @@ use crate::{
         },
         state::State,
         status::Status,
-        storage::slot_rate,
         transaction::LostShard,
         window,
     },
@@ -65,7 +64,7 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, declared: Decla
     let Declared { node: id, shards } = declared;
     for (LostShard { deal: deal_id, .. }, deal) in shards {
         let (_, shard) = deal.kept_by(&id).expect("checked to be kept by the sender");
-        let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+        let rate = shard.rate(deal.length);
         let mut node = books.get(Nodes, &id).expect("checked to be registered");
         let share = collateral::share(books, &node, deal.length, Fault::Declared);
         // A shard in the table leaves it with the next turn, and is proven until then.
@@ -121,7 +120,7 @@ fn vacate<S: State + ?Sized>(
     let Some((index, shard)) = deal.kept_by(&node).filter(|_| deal.state == DealState::Open) else {
         return;
     };
-    let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+    let rate = shard.rate(deal.length);
     let mut after = deal.clone();
     after.rate = deal.rate.checked_sub(rate).expect("the sum of what is kept");
     let kept = after.shards[usize::from(index)].as_mut().expect("it is there");
@@ -154,7 +153,7 @@ pub(super) fn evict<S: State + ?Sized>(
     for ((_, (from, deal_id)), _) in &waiting {
         let deal = books.get(Deals, deal_id).expect("a deal's row stays while its shards wait");
         let (_, shard) = deal.kept_by(id).expect("a shard that waits is one of its deal");
-        let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+        let rate = shard.rate(deal.length);
         let share = collateral::share(books, node, deal.length, Fault::Dead);
         spare(books, (*id, *deal_id), node, *from, (deal.length, rate));
         let freed = rate.checked_mul(deal.end - from).expect("no more than was paid");

@@ -115,6 +115,16 @@ pub(super) fn check<S: State + ?Sized>(
     }
 }
 
+impl DealSlot {
+    /// What the shard earns in an epoch, if it has so many bytes.
+    ///
+    /// # Panics
+    /// If it is not in a deal's row: a price that has no rate is refused before.
+    pub(super) fn rate(&self, length: u64) -> Amount {
+        slot_rate(self.price, length).expect("computed when it was placed")
+    }
+}
+
 /// Who may place these shards; `None` if the sender may not.
 fn placed_by<S: State + ?Sized>(
     books: &Books<'_, S>,
@@ -129,6 +139,10 @@ fn placed_by<S: State + ?Sized>(
     let kept = deal.kept_by(&node).map(|(index, _)| index);
     if acceptances.iter().all(|accepted| kept == Some(accepted.index)) {
         return Some(By::Keeper);
+    }
+    if !books.has(Cares, &id) {
+        // Its owner has taken the care back.
+        return None;
     }
     let repair = claim::now(books, id, deal).repair;
     let claim = repair.running(books.chain.epoch).filter(|claim| claim.claimant == node)?;
@@ -236,7 +250,7 @@ fn before<S: State + ?Sized>(
     let Some(shard) = shard.filter(DealSlot::is_kept) else {
         return (Before::Unkept, Amount::ZERO);
     };
-    let rate = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+    let rate = shard.rate(deal.length);
     let spared = |first: u64| {
         let left = deal.end.saturating_sub(first);
         rate.checked_mul(left).expect("no more than was paid")
@@ -264,11 +278,11 @@ pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, placed: Placed)
     for (index, shard, before) in shards {
         let place = usize::from(index);
         if let Some(kept) = deal.shards[place].filter(DealSlot::is_kept) {
-            let rate = slot_rate(kept.price, deal.length).expect("computed when it was placed");
+            let rate = kept.rate(deal.length);
             after.rate = after.rate.checked_sub(rate).expect("the sum of what is kept");
         }
         leave_before(books, (id, &deal), before, shard.from);
-        let rate = slot_rate(shard.price, deal.length).expect("computed for its cost");
+        let rate = shard.rate(deal.length);
         after.rate = after.rate.checked_add(rate).expect("no more than its cost");
         after.shards[place] = Some(shard);
         storage::join(books, id, &deal, index, &shard);

@@ -277,7 +277,7 @@ pub(super) fn join<S: State + ?Sized>(
 ) {
     let DealSlot { node, from, .. } = *shard;
     let mut row = books.get(Nodes, &node).expect("checked to be registered");
-    let rate = slot_rate(shard.price, deal.length).expect("computed for its cost");
+    let rate = shard.rate(deal.length);
     row.bind(deal.length, rate);
     assert!(row.used <= row.capacity, "checked to have room");
     window::wait_for(books, &node, &mut row, from);
@@ -321,7 +321,7 @@ fn end_shard<S: State + ?Sized>(
         return;
     }
     let mut node = books.get(Nodes, &shard.node).expect("a node that keeps a shard has its row");
-    let pay = slot_rate(shard.price, deal.length).expect("computed when it was placed");
+    let pay = shard.rate(deal.length);
     lost::spare(books, key, &mut node, shard.from, (deal.length, pay));
     books.put(Nodes, &shard.node, &node);
     let to = Place::Account { account: node.payout };

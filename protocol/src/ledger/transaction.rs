@@ -184,7 +184,7 @@ choice! {
             /// The shards.
             shards: Vec<LostShard>,
         },
-        /// Names caretakers for deals of the sender, or others than before.
+        /// Names caretakers for deals of the sender, or others than before, or none.
         SetCare = 17 {
             /// The sender's vault, to which the pads are sealed.
             vault: VaultId,

@@ -19,7 +19,6 @@ use crate::{
         },
         signing, slots,
         state::State,
-        storage::slot_rate,
     },
     time::Millis,
 };
@@ -297,7 +296,7 @@ fn join<S: State + ?Sized>(
     let shard = row.shards.get(usize::from(index)).and_then(Option::as_ref);
     let shard = shard.expect("a shard that waits is one of its deal");
     assert!(shard.node == *id, "a shard joins the table of its node");
-    let rate = slot_rate(shard.price, row.length).expect("computed when the deal was opened");
+    let rate = shard.rate(row.length);
     let (root, length, leaves) = (shard.root, row.length, row.end);
     let slot = Slot { deal, index, root, length, rate, leaves };
     let position = node.slots;

@@ -200,6 +200,25 @@ impl Shards {
         self.inner.index.value(CUSTODY, &custody_key(vault, index))
     }
 
+    /// Up to `limit` vaults of which a share is stored, in their order: those behind `after`.
+    pub fn vaults(&self, after: Option<VaultId>, limit: usize) -> Result<Vec<VaultId>, StoreError> {
+        self.inner.index.read(|transaction| {
+            let from = after.map_or(Vec::new(), |vault| custody_key(&vault, u8::MAX));
+            let mut vaults = Vec::new();
+            for row in transaction.open_table(CUSTODY)?.range(from.as_slice()..)? {
+                let (key, _) = row?;
+                let vault = VaultId::decode(&mut Reader::new(key.value()))?;
+                if Some(vault) != after && vaults.last() != Some(&vault) {
+                    if vaults.len() == limit {
+                        break;
+                    }
+                    vaults.push(vault);
+                }
+            }
+            Ok(vaults)
+        })
+    }
+
     /// Removes a custody share. Does nothing if it is not stored.
     pub fn remove_custody(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {

@@ -444,6 +444,14 @@ fn quotas_and_custody_are_remembered() {
     let shards = Shards::open(dir.path()).unwrap();
     assert_eq!(shards.counter(b"g").unwrap(), Counter { reads: 2, bytes: 1000 });
     assert_eq!(shards.custody(&vault, 1).unwrap().unwrap(), b"share");
+    let next = VaultId([vault.0[0] + 1; 16]);
+    for index in [0, 1] {
+        assert!(shards.put_custody(&next, index, b"share", None).unwrap());
+    }
+    assert_eq!(shards.vaults(None, 10).unwrap(), [vault, next]);
+    assert_eq!(shards.vaults(None, 1).unwrap(), [vault]);
+    assert_eq!(shards.vaults(Some(vault), 1).unwrap(), [next]);
+    assert_eq!(shards.vaults(Some(next), 1).unwrap(), []);
     shards.remove_custody(&vault, 1).unwrap();
     assert_eq!(shards.custody(&vault, 1).unwrap(), None);
     shards.sweep_counters(LedgerTime(49)).unwrap();

@@ -1,7 +1,12 @@
 //! Nodes die one after another while no program of the owner runs: caretakers rebuild what is lost, and are paid for it.
 //! More nodes die than the file has spare shards, and it is whole when its owner is back.
 
-use symbolon_client::{Depth, GetOptions, Progress, Readable, Sink, Source, Stored};
+use std::collections::BTreeSet;
+
+use symbolon_client::{
+    Client, Depth, GetOptions, Progress, Readable, ShardEvent, ShardEventKind, Sink, Source, Stored,
+};
+use symbolon_node::Settings;
 use symbolon_protocol::{
     id::NodeId,
     ledger::{
@@ -16,6 +21,8 @@ use symbolon_tests::sim::{Trace, World, called, params};
 use super::put_options;
 
 const NODES: usize = 16;
+/// Enough to be done in time, and little enough that cells are read one by one.
+const SETTINGS: &str = "send 1048576\nreceive 1048576\n";
 /// More than the four spare shards of a file on so many nodes.
 const DEATHS: usize = 6;
 
@@ -38,8 +45,10 @@ pub(super) async fn cared(seed: u64) -> Trace {
     let data = world.bytes("file", 2_500_000);
     let (source, quiet) = (Source::Bytes(data.clone().into()), Progress::silent());
     owner.put(source, &called("file"), &put_options(500), &quiet).await.unwrap();
-    let report = owner.care(Stored::All, None, &quiet).await.unwrap();
+    // Nothing was agreed, and naming costs nothing here.
+    let report = owner.care_agreed(None, &quiet).await.unwrap();
     assert_eq!((report.cared, report.new, report.without), (1, 1, 0));
+    taken_back(&world, &owner).await;
     let again = owner.care(Stored::All, None, &quiet).await.unwrap();
     assert_eq!((again.cared, again.new), (1, 0), "what has care needs no more");
     let first = deal(&world).await;
@@ -47,6 +56,9 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(care.caretakers.iter().any(|node| first.kept_by(node).is_none()));
     owner.close().await;
     world.note("the owner is away");
+    for station in &world.stations {
+        std::fs::write(station.dir.join(Settings::FILE), SETTINGS).unwrap();
+    }
 
     // Where fewer custodians live than a vault needs, no caretaker gets a key: they stay here.
     let vaults = world.ledger().scan(Vaults, &[], None, 10).await.unwrap();
@@ -64,10 +76,20 @@ pub(super) async fn cared(seed: u64) -> Trace {
     world.pass_epochs(4).await;
     world.audit().await;
     paid(&world);
+    bounded(&world, &first).await;
     let repairs = world.ledger().scan(Repairs, &[], None, 10).await.unwrap();
     assert!(repairs.iter().all(|(_, repair)| repair.rewards.is_empty()), "all is collected");
 
     let owner = world.client("owner");
+    let views = owner.cared(Stored::All).await.unwrap();
+    assert!(views.len() == 1 && 0 < views[0].moved && views[0].is_whole(), "{views:?}");
+    let history = owner.shard_events(&called("file")).await.unwrap();
+    let rebuilt = |event: &&ShardEvent| event.kind == ShardEventKind::Rebuilt;
+    assert!(history.events.iter().any(|event| rebuilt(&event)), "{history:?}");
+    for event in history.events.iter().filter(rebuilt) {
+        let by = NodeId::from(event.by.unwrap());
+        assert!(care.caretakers.contains(&by), "a caretaker has placed it");
+    }
     let checked = owner.verify(&called("file"), Depth::Deep, &quiet).await.unwrap();
     assert!(checked.readable);
     let (name, options) = (Readable::Name(called(b"file")), GetOptions::default());
@@ -75,6 +97,37 @@ pub(super) async fn cared(seed: u64) -> Trace {
     assert!(read.bytes.unwrap() == data, "the file is whole");
     owner.close().await;
     world.finish().await
+}
+
+/// Care is taken back, stays away, and is given again.
+async fn taken_back(world: &World, owner: &Client) {
+    let quiet = Progress::silent();
+    let back = owner.uncare(Stored::All, None).await.unwrap();
+    assert_eq!(back.segments, 1);
+    assert_eq!(world.ledger().scan(Cares, &[], None, 10).await.unwrap(), []);
+    let kept = owner.care(Stored::All, None, &quiet).await.unwrap();
+    assert_eq!((kept.cared, kept.new), (0, 0), "its owner wants none");
+    let sums = owner.care_sums().await.unwrap();
+    assert_eq!((sums.objects, sums.cared, sums.unwanted), (1, 0, 1));
+    owner.allow_care(&Stored::All, true).await.unwrap();
+    let given = owner.care(Stored::All, None, &quiet).await.unwrap();
+    assert_eq!((given.cared, given.new), (1, 1));
+}
+
+/// What caretakers read and send went through the limits that their operators have set.
+async fn bounded(world: &World, deal: &Deal) {
+    let placed = world.blocks.iter().flat_map(|block| &block.transactions);
+    let placed = placed.filter(|one| matches!(one.action, Action::PlaceShards { .. }));
+    let caretakers: BTreeSet<NodeId> = placed.map(|one| one.sender.into()).collect();
+    let mut looked = 0;
+    for number in caretakers.iter().map(|node| world.number_of(node)) {
+        let Some(health) = world.health(number).await else { continue };
+        assert_ne!(health.settings.receive, None, "it has taken over its settings");
+        let (read, rebuilt) = (deal.length * u64::from(deal.required), deal.length);
+        assert!(read <= health.received && rebuilt <= health.sent, "{health:?}");
+        looked += 1;
+    }
+    assert!(0 < looked, "no caretaker is left");
 }
 
 /// Each rebuilt shard was placed by a caretaker that kept none, and paid once.

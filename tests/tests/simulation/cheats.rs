@@ -334,6 +334,7 @@ async fn begins_anew(row: &Node, node: &Party) {
         caretaker,
         price,
         capacity,
+        agrees_until: 0,
         leaving: false,
     };
     assert_eq!(node.send(registration).await, Status::Applied);

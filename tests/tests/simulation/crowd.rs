@@ -102,6 +102,7 @@ fn registration(number: u8, common: Common) -> Action {
         caretaker: false,
         price: PRICE,
         capacity: 1 << 30,
+        agrees_until: 0,
         leaving: false,
     }
 }

@@ -2,10 +2,12 @@
 
 use ed25519_dalek::SigningKey;
 use symbolon_client::{
-    Client, ClientError, GetOptions, Progress, PutOutcome, Readable, SellOptions, Sink, Source,
+    Client, ClientError, GetOptions, Progress, PutOptions, PutOutcome, Readable, SellOptions, Sink,
+    Source, Stored,
 };
 use symbolon_protocol::{
     Amount,
+    content::Scheme,
     id::{AccountId, TransactionId},
     ledger::{
         Params, Status, deposit, fee,
@@ -42,6 +44,7 @@ pub(super) async fn fees(seed: u64) -> Trace {
     put(&mut world, &owner).await;
     sell_and_buy(&mut world, &owner, &buyer).await;
     revoke(&mut world, &owner, &buyer).await;
+    care(&mut world, &owner).await;
     flood(&mut world, &owner).await;
     world.pass_epochs(3).await;
     for number in 0..NODES {
@@ -82,6 +85,37 @@ async fn put(world: &mut World, owner: &Client) {
     let published = owner.publish_names(None, &Progress::silent()).await.unwrap().unwrap();
     let paid = before.checked_sub(balance(owner).await).unwrap();
     assert!(published.cost == paid && paid <= index, "{paid} of {index}");
+}
+
+/// Caretakers cost a deposit and a fee: nothing is paid beyond what was agreed, and the deposit comes back with the care.
+async fn care(world: &mut World, owner: &Client) {
+    for number in 0..NODES {
+        world.offer_care(number).await;
+    }
+    let quiet = Progress::silent();
+    let source = Source::Bytes(world.bytes("cared", 50_000).into());
+    let options = PutOptions { scheme: Some(Scheme { required: 2, total: 4 }), ..put_options(40) };
+    let stored = owner.put(source, &called("cared"), &options, &quiet).await.unwrap();
+    let which = Stored::Object(stored.object);
+    owner.allow_care(&Stored::All, false).await.unwrap();
+    owner.allow_care(&which, true).await.unwrap();
+    let refused = owner.care_agreed(None, &quiet).await;
+    assert!(matches!(refused, Err(ClientError::CostTooHigh { .. })), "{refused:?}");
+    assert_eq!(owner.agreement().await.unwrap().spent, Amount::ZERO);
+    owner.agree(&[], 40, Some(Amount::credits(1))).await.unwrap();
+    let (before, bound) = (balance(owner).await, owner.account().await.unwrap().deposits);
+    let cared = owner.care_agreed(None, &quiet).await.unwrap();
+    assert_eq!((cared.cared, cared.new), (1, 1));
+    let paid = before.checked_sub(balance(owner).await).unwrap();
+    assert!(Amount::ZERO < paid && paid == cared.cost, "{paid} of {}", cared.cost);
+    assert_eq!(owner.agreement().await.unwrap().spent, paid);
+    assert!(bound < owner.account().await.unwrap().deposits);
+    let before = balance(owner).await;
+    let back = owner.uncare(which, None).await.unwrap();
+    let came = owner.account().await.unwrap();
+    assert_eq!((back.segments, came.deposits), (1, bound));
+    assert!(before < came.balance, "the deposit is more than the fee");
+    world.audit().await;
 }
 
 async fn sell_and_buy(world: &mut World, owner: &Client, buyer: &Client) {

@@ -23,9 +23,8 @@ use tokio::task::JoinSet;
 use super::Lanes;
 use crate::{
     Network,
-    download::group_count,
     error::TransferError,
-    place::Candidate,
+    place::OtherNodes,
     shard::{SLICE_STRIPES, ShardAt},
 };
 
@@ -50,27 +49,24 @@ pub struct Claimed {
 type Slices = BTreeMap<u8, Bytes>;
 
 impl Network {
-    /// Rebuilds the shards of a claim, and sends them to nodes. Gives the terms and the acceptances of the nodes that have
+    /// Rebuilds the shards of a claim, and sends them to others of the nodes. Gives the terms and the acceptances of the nodes that have
     /// theirs.
     pub async fn rebuild_claimed(
         &self,
         claimed: &Claimed,
-        candidates: Vec<Candidate>,
+        mut others: OtherNodes,
     ) -> Result<(DealTerms, Vec<Acceptance>), TransferError> {
         let terms = claimed.terms();
         let sources = Arc::new(self.sources(claimed).await?);
         let mut lost = claimed.claim.rebuild.clone();
-        let mut spare = candidates.into_iter();
         let mut accepted: Vec<Acceptance> = Vec::new();
-        while !lost.is_empty() {
-            let pairs: Vec<_> = lost.iter().copied().zip(spare.by_ref().take(lost.len())).collect();
-            if pairs.is_empty() {
-                break;
-            }
+        while !lost.is_empty() && 0 < others.left() {
+            let pairs: Vec<_> = lost.iter().copied().zip(others.next(lost.len())).collect();
             let mut lanes = self.open_lanes(&terms, pairs, &Authority::Claim).await?;
             self.feed_claimed(claimed, &sources, &mut lanes).await?;
             for acceptance in lanes.close(&claimed.row).await? {
                 lost.retain(|index| *index != acceptance.index);
+                others.took(&acceptance.node);
                 accepted.push(acceptance);
             }
         }
@@ -111,15 +107,17 @@ impl Network {
         let layout = SegmentLayout::from_shard(scheme, row.segment, row.length)?;
         let rebuilder = Arc::new(Rebuilder::with(Mask::of(keys.clone()), layout));
         let wanted: Vec<u8> = lanes.open.iter().map(|lane| lane.index).collect();
-        let groups = group_count(&layout);
-        let mut next = Some(self.group(claimed, sources, 0).await?);
+        // Where bandwidth is bounded, a slice of each shard may take longer than the new nodes wait for the next bytes.
+        let step = if self.is_bounded() { 1 } else { SLICE_STRIPES };
+        let groups = layout.stripes.div_ceil(step);
+        let stripes_of = |group: u32| group * step..((group + 1) * step).min(layout.stripes);
+        let mut next = Some(self.group(claimed, sources, stripes_of(0)).await?);
         for group in 0..groups {
             let slices = next.take().expect("it was read before");
             let (rebuilder, wanted) = (rebuilder.clone(), wanted.clone());
             let segment = row.segment;
+            let stripes = stripes_of(group);
             let computing = self.host().blocking(move || {
-                let stripes =
-                    group * SLICE_STRIPES..((group + 1) * SLICE_STRIPES).min(layout.stripes);
                 wanted
                     .into_iter()
                     .map(|index| Ok((index, rebuilt(&rebuilder, &slices, stripes.clone(), index)?)))
@@ -128,7 +126,7 @@ impl Network {
             // The next group travels while this one is computed and sent.
             let reading = async {
                 match group + 1 < groups {
-                    true => self.group(claimed, sources, group + 1).await.map(Some),
+                    true => self.group(claimed, sources, stripes_of(group + 1)).await.map(Some),
                     false => Ok(None),
                 }
             };
@@ -146,19 +144,23 @@ impl Network {
         Ok(())
     }
 
-    /// One slice of every shard that is read.
+    /// These stripes of every shard that is read: a slice, or one cell of it.
     async fn group(
         &self,
         claimed: &Claimed,
         sources: &Arc<Vec<ShardAt>>,
-        slice: u32,
+        stripes: Range<u32>,
     ) -> Result<Slices, TransferError> {
         let mut reads = JoinSet::new();
         for source in sources.iter() {
-            let (network, source) = (self.clone(), source.clone());
+            let (network, source, stripes) = (self.clone(), source.clone(), stripes.clone());
             reads.spawn(async move {
                 let (index, node) = (source.index, source.address.id);
-                (index, node, source.slice(&network, slice).await)
+                let read = match stripes.len() {
+                    1 => source.cell(&network, stripes.start).await.map(Bytes::from),
+                    _ => source.slice(&network, stripes.start / SLICE_STRIPES).await,
+                };
+                (index, node, read)
             });
         }
         let (mut slices, mut faults) = (Slices::new(), Vec::new());

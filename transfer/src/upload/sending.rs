@@ -57,7 +57,7 @@ impl Sending {
                 let mut sent = 0;
                 while let Some(cell) = self.cells.recv().await {
                     let bytes = cell.len() as u64;
-                    sender.write(cell).await?;
+                    network.write(&mut sender, cell).await?;
                     sent += bytes;
                     self.tally.sent(self.index, bytes);
                 }

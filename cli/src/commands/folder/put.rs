@@ -85,8 +85,11 @@ impl Store<'_> {
         let began_ms = context.host.now_ms();
         let (auto, to, epochs) = (self.auto, self.to.clone(), self.folder.epochs);
         let mut done = self.run(&client, context, &mut index).await;
+        let since = Stored::Since(began_ms.0);
+        if !wants_care && matches!(done, Ok(Done::Stored { .. })) {
+            client.allow_care(&since, false).await?;
+        }
         if wants_care && matches!(done, Ok(Done::Stored { .. })) {
-            let since = Stored::Since(began_ms.0);
             // The price that was accepted has no deposit for them: where they cost one, `keep --for` names them.
             care::name_caretakers(&client, since, Some(Amount::ZERO), context).await;
         }

@@ -1,13 +1,16 @@
 //! `symbolon node earnings`: what a node is paid, by epoch and by day, what it missed, and what to expect.
 //!
-//! Everything is from the ledger: the pay from the history of the node's payout account, the rest from the node's row.
+//! Everything is from the ledger: the pay from the history of the node's payout account, the rest from the node's row, and
+//! with `--blocks` from the blocks that the ledger keeps.
+
+mod blocks;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use symbolon_ledger::Ledger;
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, NodeId},
+    id::{AccountId, DealId, NodeId},
     ledger::{
         block::{Event, Place, Reason},
         rows::{Chain, Node},
@@ -15,7 +18,7 @@ use symbolon_protocol::{
     wire::ledger::{HistoryLine, OldestBlock},
 };
 use symbolon_view::{
-    operator::{Day, Earnings, Epoch, Forecast, Unpaid},
+    earnings::{Day, Earnings, Epoch, Forecast, FromBlocks, RepairPay, Unpaid},
     plain::Id,
 };
 
@@ -33,7 +36,8 @@ use crate::{
 Examples:
   symbolon node earnings                        the only node of the network
   symbolon node earnings 3f2a
-  symbolon node earnings --dir /srv/node --ledger @ticket.txt")]
+  symbolon node earnings --dir /srv/node --ledger @ticket.txt
+  symbolon node earnings 3f2a --blocks          pay that was withheld and collateral that was forfeited, too")]
 pub(crate) struct EarningsArgs {
     /// The first digits of the node's id
     #[arg(conflicts_with = "dir")]
@@ -41,6 +45,9 @@ pub(crate) struct EarningsArgs {
     /// The folder of the node on this machine
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Read all blocks that the ledger keeps, for what no account's history has: withheld pay, and forfeited collateral
+    #[arg(long)]
+    blocks: bool,
 }
 
 pub(crate) async fn run(args: &EarningsArgs, context: &Context) -> Result<Report, Error> {
@@ -51,9 +58,15 @@ pub(crate) async fn run(args: &EarningsArgs, context: &Context) -> Result<Report
     };
     let (ledger, endpoint) = context.ledger().await?;
     let found = of_ledger(&ledger, &prefix).await;
+    let blocks = match &found {
+        Ok((_, (id, _), _)) if args.blocks => blocks::read(&ledger, id).await.map(Some),
+        _ => Ok(None),
+    };
     context::hang_up(endpoint).await;
     let (chain, (id, row), (lines, oldest)) = found?;
-    Ok(report(&earnings(&chain, (&id, &row), &lines, &oldest)))
+    let mut document = earnings(&chain, (&id, &row), &lines, &oldest);
+    document.blocks = blocks?;
+    Ok(report(&document))
 }
 
 type Found = (Chain, (NodeId, Node), (Vec<HistoryLine>, OldestBlock));
@@ -121,6 +134,21 @@ fn earnings(
         rate: row.rate.into(),
         collateral: row.collateral.into(),
         withheld: row.withheld.into(),
+        given_back: sum(lines.iter().filter_map(|line| given_back(line, id, &row.payout))).into(),
+        repaired: sum(lines
+            .iter()
+            .filter_map(|line| repaired(line, &row.payout))
+            .map(|(_, paid)| paid))
+        .into(),
+        repairs: lines
+            .iter()
+            .filter_map(|line| {
+                let (deal, amount) = repaired(line, &row.payout)?;
+                let (height, time_ms) = (line.height, line.time_ms.0);
+                Some(RepairPay { deal: deal.into(), height, time_ms, amount: amount.into() })
+            })
+            .collect(),
+        blocks: None,
         needs: row.needs(&chain.params).into(),
         proven: row.passed,
         missed: row.missed,
@@ -158,6 +186,32 @@ fn pay<'a>(
             reason: Reason::Proven { node, epoch },
             ..
         } if node == id && account == payout => Some((*epoch, line, *amount)),
+        _ => None,
+    }
+}
+
+/// The amount, if a line is collateral or withheld pay of a node that came back.
+fn given_back(line: &HistoryLine, id: &NodeId, payout: &AccountId) -> Option<Amount> {
+    match &line.event {
+        Event::Moved {
+            from: Place::Collateral,
+            to: Place::Account { account },
+            amount,
+            reason: Reason::Collateral { node },
+        } if node == id && account == payout => Some(*amount),
+        _ => None,
+    }
+}
+
+/// The deal and the amount, if a line is the pay for rebuilt shards. It does not say which caretaker has rebuilt them.
+fn repaired(line: &HistoryLine, payout: &AccountId) -> Option<(DealId, Amount)> {
+    match &line.event {
+        Event::Moved {
+            to: Place::Account { account },
+            amount,
+            reason: Reason::Repaired { deal },
+            ..
+        } if account == payout => Some((*deal, *amount)),
         _ => None,
     }
 }
@@ -230,6 +284,18 @@ fn report(document: &Earnings) -> Report {
                 document.forecast.assumes
             ),
         );
+    if !document.repairs.is_empty() {
+        let deals = count(document.repairs.len(), "payment");
+        let repaired = document.repaired.as_str();
+        report = report.field("repairs", format!("{repaired} for rebuilt shards, in {deals}"));
+    }
+    if document.given_back.as_str() != "0" {
+        let words = format!("{} of collateral and withheld pay", document.given_back.as_str());
+        report = report.field("came back", words);
+    }
+    if let Some(blocks) = &document.blocks {
+        report = from_blocks(report, blocks);
+    }
     if !document.unpaid.is_empty() {
         let unpaid: Vec<String> = document
             .unpaid
@@ -252,12 +318,33 @@ fn report(document: &Earnings) -> Report {
     }
 }
 
+/// What was withheld and forfeited, as far as blocks are kept.
+fn from_blocks(report: Report, blocks: &FromBlocks) -> Report {
+    let since = match blocks.from_height {
+        0 => String::from("ever"),
+        height => format!("since block {height}"),
+    };
+    let list = |parts: Vec<String>| match parts.as_slice() {
+        [] => format!("nothing {since}"),
+        parts => format!("{} {since}", parts.join(", ")),
+    };
+    let withheld = blocks.withheld.iter().take(SHOWN);
+    let withheld = withheld.map(|one| format!("{} of epoch {}", one.amount.as_str(), one.epoch));
+    let forfeited = blocks.forfeited.iter().take(SHOWN).map(|one| match &one.deal {
+        Some(deal) => format!("{} to deal {}", one.amount.as_str(), &deal.as_str()[..8]),
+        None => format!("{} to the repair pool", one.amount.as_str()),
+    });
+    report.field("withheld", list(withheld.collect())).field("forfeited", list(forfeited.collect()))
+}
+
 /// Days of the forecast.
 const DAYS: u64 = 30;
 /// The most epochs without pay that are listed.
 const UNPAID_MAX: usize = 1_000;
 /// How many of them a person is shown.
 const UNPAID_SHOWN: usize = 5;
+/// How many amounts of withheld pay and of forfeited collateral a person is shown.
+const SHOWN: usize = 10;
 
 #[cfg(test)]
 mod tests {

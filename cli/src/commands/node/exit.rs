@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use symbolon_node::Settings;
-use symbolon_view::operator::{Exit, ExitStage, Exited};
+use symbolon_view::operator::{Exit, ExitStage, Exited, HeldVault};
 
 use super::limit;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     home::{self, Home},
     interrupt::{self, Interrupt},
     output::Report,
-    units::count,
+    units::{count, show_time},
 };
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,8 @@ Examples:
 
 The node has to run: it takes no new shards, hands each of its shards to another node, proves until those begin, and
 retires. Collateral, withheld pay and deposits come back then. If it is killed meanwhile, it goes on when it is started
-again. Where another node asks more for a shard, the node's own account pays the difference.")]
+again. Where another node asks more for a shard, the node's own account pays the difference. Shares of vaults are not
+handed on: while an owner of one has paid orders or care, the node waits, unless it is told to abandon them.")]
 pub(crate) struct ExitArgs {
     /// The folder of the node
     #[arg(long, value_name = "DIR")]
@@ -36,14 +37,20 @@ pub(crate) struct ExitArgs {
     /// The node stays: it keeps what it has not handed on, and takes new shards again
     #[arg(long)]
     cancel: bool,
+    /// Retire even though owners of vaults count on the node's shares: with too few custodians left, paid orders are not
+    /// delivered, and caretakers cannot repair
+    #[arg(long, conflicts_with = "cancel")]
+    abandon_vaults: bool,
 }
 
 pub(crate) async fn run(args: &ExitArgs, context: &Context) -> Result<Report, Error> {
     limit::is_node(&args.dir)?;
     let mut settings =
         Settings::read(&args.dir).map_err(|error| Error::usage(error.to_string()))?;
-    if settings.leaving == args.cancel {
-        settings.leaving = !args.cancel;
+    let before = settings;
+    settings.leaving = !args.cancel;
+    settings.abandons_vaults = !args.cancel && (settings.abandons_vaults || args.abandon_vaults);
+    if settings != before {
         home::write_whole(&args.dir.join(Settings::FILE), settings.to_text().as_bytes())?;
     }
     if !args.wait {
@@ -95,6 +102,11 @@ async fn retired(args: &ExitArgs, context: &Context) -> Result<Exited, Error> {
 
 fn report(document: &Exited) -> Report {
     let mut report = Report::new(document).text(words(document));
+    if document.leaving && document.exit.stage != ExitStage::Retired {
+        for held in &document.exit.vaults {
+            report = report.text(vault(held));
+        }
+    }
     if let Some(problem) = &document.exit.problem {
         report = report.field("problem", problem.clone());
     }
@@ -117,10 +129,39 @@ fn words(document: &Exited) -> String {
             String::from("The node tells the ledger that it takes no new shards.")
         }
         ExitStage::Hands => format!("{left} to be handed on, {} handed on.", exit.handed),
+        ExitStage::Custody => custody(exit),
         ExitStage::Proves => {
             format!("All shards are handed on. The node proves {kept} until the next nodes begin.")
         }
     }
+}
+
+/// Which vaults keep a node from retiring.
+fn custody(exit: &Exit) -> String {
+    let needed: Vec<&HeldVault> =
+        exit.vaults.iter().filter(|vault| vault.until_ms.is_some()).collect();
+    let until_ms = needed.iter().filter_map(|vault| vault.until_ms).max().unwrap_or(0);
+    format!(
+        "All shards are handed on. The node keeps shares of {} that owners count on, the last of them until about {}. \
+         Shares are not handed on: it retires when no owner needs them, or at once with --abandon-vaults.",
+        count(needed.len(), "vault"),
+        show_time(until_ms)
+    )
+}
+
+/// A vault of which the node keeps a share, and what for.
+fn vault(held: &HeldVault) -> String {
+    let HeldVault { vault, owner, orders, listings, deals, until_ms } = held;
+    let until = until_ms
+        .map_or_else(|| String::from("not needed now"), |ms| format!("until {}", show_time(ms)));
+    format!(
+        "vault {} of account {}: {}, {}, care of {}; {until}",
+        &vault.as_str()[..8],
+        &owner.as_str()[..8],
+        count(*orders, "paid order"),
+        count(*listings, "open listing"),
+        count(*deals, "deal")
+    )
 }
 
 /// Milliseconds between two looks at what the node has noted.

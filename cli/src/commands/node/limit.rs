@@ -89,10 +89,11 @@ pub(crate) fn run(args: &LimitArgs) -> Result<Report, Error> {
     is_node(&args.dir)?;
     let before = match args.reset {
         // Whether it leaves is no limit.
-        true => Settings {
-            leaving: Settings::read(&args.dir).is_ok_and(|before| before.leaving),
-            ..Settings::default()
-        },
+        true => {
+            let before = Settings::read(&args.dir).unwrap_or_default();
+            let Settings { leaving, abandons_vaults, .. } = before;
+            Settings { leaving, abandons_vaults, ..Settings::default() }
+        }
         false => Settings::read(&args.dir).map_err(|error| {
             Error::usage(error.to_string())
                 .hint("set them anew with: symbolon node limit --dir DIR --reset")

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use symbolon_protocol::Amount;
 use symbolon_view::network::{NodeReady, Ready};
 
 use crate::{
@@ -63,6 +64,9 @@ pub(crate) struct RunArgs {
     /// Rebuild lost shards of owners that name this node, for the fee that they offer
     #[arg(long)]
     caretaker: bool,
+    /// The least fee for a rebuilt shard: the node leaves repairs to others whose owners pay less
+    #[arg(long, value_name = "CREDITS", default_value = "0", value_parser = units::amount)]
+    repair_fee_min: Amount,
     /// A program that is run for every alert, with the alert as JSON on its stdin; no shell is involved
     #[arg(long, value_name = "PROGRAM")]
     alert_command: Option<PathBuf>,
@@ -108,6 +112,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
         declare_after_ms: Some(args.declare_after),
         reserve: Some(args.reserve),
         caretaker: args.caretaker,
+        repair_fee_min: args.repair_fee_min,
         accept_loss: args.accept_loss,
     };
     let (starting, host) = (plan.clone(), context.host.clone());

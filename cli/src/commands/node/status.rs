@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use symbolon_protocol::ledger::{Params, rows::Node as Row};
-use symbolon_view::network::{Node, Nodes};
+use symbolon_view::{
+    network::{Node, Nodes},
+    operator::Care,
+};
 
 use crate::{
     context::{self, Context},
@@ -123,11 +126,29 @@ pub(crate) fn of_folder(dir: &Path) -> Result<Report, Error> {
         )
         .field("scrub", health::scrub_words(&health.scrub))
         .field("limits", health::settings_words(&health.settings));
+    if let Some(care) = &health.care {
+        report = report.field("care", care_words(care));
+    }
     if health.damaged > 0 {
         let damaged = count(health.damaged, "shard");
         report = report.field("damaged", format!("{damaged}: see symbolon node scrub"));
     }
     Ok(report)
+}
+
+/// What the node does as a caretaker.
+fn care_words(care: &Care) -> String {
+    let mut words = count(care.claims.len(), "claim") + " of repairs";
+    for claim in &care.claims {
+        let (deal, shards) = (&claim.deal.as_str()[..8], count(claim.shards, "shard"));
+        let (fee, until) = (claim.fee.as_str(), claim.until_epoch);
+        words.push_str(&format!("; deal {deal}: {shards} for {fee} each, until epoch {until}"));
+    }
+    if 0 < care.waiting {
+        let waiting = count(care.waiting, "rebuilt shard");
+        words.push_str(&format!("; {waiting} to be proven, for {}", care.owed.as_str()));
+    }
+    words
 }
 
 /// What stands for a node's bytes, and what it needs if that is more.

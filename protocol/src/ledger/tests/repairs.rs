@@ -451,6 +451,32 @@ fn care_has_a_deposit_that_comes_back_with_that_of_its_deal() {
 }
 
 #[test]
+fn care_is_taken_back_with_its_deposit_and_claims_place_nothing_without_it() {
+    let mut world = cared(Params { dead_after_epochs: 100, ..fees() });
+    let unit = world.genesis.params.deposit.0;
+    let deposits = |world: &World| crate::ledger::sheet(&world.state).unwrap().pools.deposits.0;
+    world.must(12, declare(1));
+    prove(&mut world, &NODES);
+    world.next_epoch();
+    let claim = world.claim(CARETAKER, DEAL, &[1], &[0, 2]);
+    world.must(CARETAKER, claim);
+    let before = deposits(&world);
+    let mut back = world.care(OWNER, &[], &[DEAL]);
+    assert_eq!(world.act(OWNER, back.clone()), Status::BadField, "pads are for caretakers");
+    change(&mut back, |care| care.2[0].pads.clear());
+    assert_eq!(world.act(2, back.clone()), Status::UnknownDeal, "another's deal has another id");
+    world.must(OWNER, back.clone());
+    assert_eq!(rows(&world.state, Cares), vec![]);
+    assert_eq!(before - deposits(&world), 5 * unit);
+    let place = world.place((OWNER, opening(DEAL)), &[(1, 16)], (PRICE, u64::MAX));
+    assert_eq!(world.act(CARETAKER, place), Status::NotYours);
+    let claim = world.claim(OTHER, DEAL, &[1], &[0, 2]);
+    assert_eq!(world.act(OTHER, claim), Status::NotCaretaker);
+    world.must(OWNER, back);
+    assert_eq!(before - deposits(&world), 5 * unit, "there was nothing left to come back");
+}
+
+#[test]
 fn care_is_for_own_deals_with_a_vault_of_ones_own() {
     let mut world = cared(params());
     type Change = fn(&mut Action);

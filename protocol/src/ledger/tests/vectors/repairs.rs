@@ -54,6 +54,18 @@ fn care(writer: &Writer, change: fn(Parts<'_>)) -> Action {
     action
 }
 
+/// No caretaker is named, and nothing is sealed.
+fn taken_back(deal: u8) -> Action {
+    Action::SetCare {
+        vault: VaultId::of(&account(1), &opening(1)),
+        caretakers: Vec::new(),
+        spare: 0,
+        fee: Amount::ZERO,
+        price_max: Amount::ZERO,
+        deals: vec![CaredDeal { opening: opening(deal), pads: Vec::new() }],
+    }
+}
+
 pub(super) fn care_and_sleep(writer: &mut Writer) {
     cared(writer);
     slept(writer);
@@ -123,6 +135,7 @@ fn cared(writer: &mut Writer) {
         "there is nothing to seal",
         (1, public),
     );
+    writer.act("care of it taken back", "there was none", 1, taken_back(5));
     writer.act("the deal is ended", "by its owner", 1, Action::EndDeal { deal: deal_id(4) });
     let late = care(writer, |_| {});
     writer.refuse(Status::DealClosed, "care of a deal that is over", "it is too late", (1, late));
@@ -334,6 +347,15 @@ fn slept(writer: &mut Writer) {
     degraded(writer);
     let first = writer.world.claim(FIRST, 4, &[1], &[0, 2]);
     writer.act("a claim", "nothing follows", FIRST, first.clone());
+    writer.act("care taken back", "its deposit comes back", 1, taken_back(4));
+    writer.act("taken back twice", "there is nothing left", 1, taken_back(4));
+    let without = placed(writer, SPARE, PRICE);
+    writer.refuse(Status::NotYours, "placed without care", "it was taken back", (FIRST, without));
+    let no_care = writer.world.claim(SECOND, 4, &[1], &[0, 2]);
+    let why = "a claim without care";
+    writer.refuse(Status::NotCaretaker, why, "it was taken back", (SECOND, no_care));
+    let again = writer.world.care(1, &[FIRST, SECOND], &[4]);
+    writer.act("care once more", "with a deposit", 1, again);
     let other = |writer: &Writer| writer.world.claim(SECOND, 4, &[1], &[0, 2]);
     for _ in 0..3 {
         let second = other(writer);
