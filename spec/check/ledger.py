@@ -1332,7 +1332,7 @@ def placement(block, sender, action):
     if not row:
         return None
     by = placed_by(block, sender, deal, row, action["acceptances"])
-    by_owner, hold = by == "owner", block.state.get(HOLDS, encode("HoldKey", {"_": "deal", "deal": deal}))
+    hold = block.state.get(HOLDS, encode("HoldKey", {"_": "deal", "deal": deal}))
     left, cost, of_lost, freed, before = max(row["end"] - begin, 0), 0, 0, 0, []
     for one in action["acceptances"]:
         try:
@@ -1352,8 +1352,8 @@ def placement(block, sender, action):
             freed += rate * left
             before.append(("table", kept, 0))
         else:
-            freed += rate * (row["end"] - kept["from"] - by_owner)
-            before.append(("waits", kept, rate * by_owner))
+            freed += rate * (row["end"] - kept["from"] - 1)
+            before.append(("waits", kept, rate))
     has_hold = hold and by in ("owner", "claimant")
     own, forfeited = (hold["amount"] - hold["forfeited"], hold["forfeited"]) if has_hold else (0, 0)
     own += repairs_now(block, deal, row)[1] if has_hold else 0

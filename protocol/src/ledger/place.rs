@@ -201,7 +201,6 @@ fn plan<S: State + ?Sized>(
     acceptances: &[Acceptance],
 ) -> Option<Placed> {
     let from = books.chain.epoch + 1;
-    let owner = by == By::Owner;
     // Owner and caretaker may use what the hold has: it is the owner's, and for this. What caretakers have of it is not.
     let hold = books.get(Holds, &HoldKey::Deal { deal: id }).filter(|_| by != By::Keeper);
     let (own, forfeited) = hold.map_or((Amount::ZERO, Amount::ZERO), |hold| {
@@ -225,7 +224,7 @@ fn plan<S: State + ?Sized>(
         {
             cost_of_lost = cost_of_lost.checked_add(pay)?;
         }
-        let (before, spared) = before(books, (id, deal), index, owner);
+        let (before, spared) = before(books, (id, deal), index);
         freed = freed.checked_add(spared).expect("no more than was paid");
         let shard = DealSlot { node, root, price, from, until, lost: None };
         shards.push((index, shard, before));
@@ -244,7 +243,6 @@ fn before<S: State + ?Sized>(
     books: &Books<'_, S>,
     (id, deal): (DealId, &Deal),
     index: u8,
-    owner: bool,
 ) -> (Before, Amount) {
     let shard = deal.shards.get(usize::from(index)).copied().flatten();
     let Some(shard) = shard.filter(DealSlot::is_kept) else {
@@ -260,8 +258,7 @@ fn before<S: State + ?Sized>(
         return (Before::InTable { node }, spared(books.chain.epoch + 1));
     }
     let from = shard.from;
-    let (pay, first) = if owner { (rate, from + 1) } else { (Amount::ZERO, from) };
-    (Before::Waiting { node, from, rate, pay }, spared(first))
+    (Before::Waiting { node, from, rate, pay: rate }, spared(from + 1))
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, placed: Placed) {

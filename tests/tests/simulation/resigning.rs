@@ -199,46 +199,36 @@ async fn to_another_name(world: &mut World, stage: &mut Stage) {
     assert_eq!(world.auditor.balance(&stage.accomplice.payout), 0);
 }
 
-/// Two names hand a shard that neither has to and fro, so that it is in no table when a window opens. No window asks for it,
-/// and none pays for it: what an epoch costs stays in the deal's hold.
+/// Two names would hand a shard that neither has to and fro, so that it is in no table when a window opens. The second one
+/// cannot before its window has opened, and then it is asked.
 async fn to_and_fro(world: &mut World, stage: &mut Stage) {
-    const TIMES: u64 = 4;
     let (terms, deal) = (stage.deals[3].clone(), stage.deal(3));
     let root = world.ledger().row(Deals, &deal).await.unwrap().unwrap().shards[1].unwrap().root;
     let other = Prover::register(world, "another name", PRICE).await.party;
     let stake = Action::Stake { node: other.id(), amount: STAKE };
     let owner = Party::new(world, derive(world.seed, "owner"));
     assert_eq!(owner.send(stake).await, Status::Applied);
-    let first = held(world, &deal).await;
-    let names = [stage.resigns.party.clone(), other.clone()];
-    let hands = names.iter().zip(names.iter().rev()).cycle();
-    for (number, (from, to)) in (0..TIMES).zip(hands) {
-        let next = world.epoch().await + 1;
-        while world.epoch().await < next {
-            stage.honest.prove().await;
-            stage.resigns.prove().await;
-            sleep(Duration::from_millis(5)).await;
-        }
-        if number == 1 {
-            // Its last window with the shard is proven.
-            stage.resigns.drop_shards(&[deal]);
-        }
+    let hand = async |world: &World, from: &Party, to: &Party| {
         let accepted = to.accept(&terms, (1, root), PRICE, world.now_ms());
         let (acceptances, cost_max) = (vec![accepted], Amount(u128::MAX));
-        let place = Action::PlaceShards { terms: terms.clone(), acceptances, cost_max };
-        assert_eq!(from.send(place).await, Status::Applied);
+        from.send(Action::PlaceShards { terms: terms.clone(), acceptances, cost_max }).await
+    };
+    let party = stage.resigns.party.clone();
+    assert_eq!(hand(world, &party, &other).await, Status::Applied);
+    assert_eq!(hand(world, &other, &party).await, Status::TooEarly, "its shard waits");
+    let next = world.epoch().await + 1;
+    while world.epoch().await < next {
+        stage.honest.prove().await;
+        stage.resigns.prove().await;
+        sleep(Duration::from_millis(5)).await;
     }
-    world.audit().await;
-    let rate = slot_rate(PRICE, LENGTH).unwrap();
-    let expected = first.checked_add(rate.checked_mul(TIMES - 1).unwrap()).unwrap();
-    assert_eq!(held(world, &deal).await, expected, "all but the epoch in which it was proven");
+    stage.resigns.drop_shards(&[deal]);
+    assert_eq!(hand(world, &other, &party).await, Status::TooEarly, "it waits for its window");
+    pass(world, stage, next + 2).await;
+    let row = world.ledger().row(Nodes, &other.id()).await.unwrap().unwrap();
+    assert!(0 < row.missed && row.passed == 0, "it was asked, and has nothing");
     let account = AccountId(derive(world.seed, "payout of another name"));
     assert_eq!(world.auditor.balance(&account), 0);
-}
-
-async fn held(world: &World, deal: &DealId) -> Amount {
-    let hold = world.ledger().row(Holds, &HoldKey::Deal { deal: *deal }).await;
-    hold.unwrap().unwrap().amount
 }
 
 /// It cannot take its stake away before it is asked, nor be no node any more; and one that leaves is asked until it has gone.

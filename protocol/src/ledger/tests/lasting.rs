@@ -323,6 +323,9 @@ fn a_node_that_leaves_hands_its_shard_on_and_pays_what_that_costs_more() {
     // Five instead of three, for nine epochs.
     assert_eq!((node_before - world.balance(12), hold(&world)), (9 * 2, kept));
     assert_eq!(world.node(12).slots, 1, "it proves until the other one begins");
+    let to_and_fro = world.place((OWNER, opening(DEAL)), &[(1, 12)], (PRICE, u64::MAX));
+    world.fund(&[SPARE]);
+    assert_eq!(world.act(SPARE, to_and_fro), Status::TooEarly, "its shard waits");
     prove(&mut world, &NODES);
     world.next_epoch();
     assert_eq!((world.node(12).slots, world.node(12).used, world.node(SPARE).slots), (0, 0, 1));

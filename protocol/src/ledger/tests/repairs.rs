@@ -351,10 +351,24 @@ fn a_shard_that_is_lost_again_before_its_proof_pays_no_one() {
     world.must(SPARE, declare(1));
     assert_eq!(world.act(CARETAKER, collect(&[1])), Status::NotYours);
     assert_eq!(locked(&world), FEE);
+    // It would place with one dying name after another: others come first.
+    let again = world.claim(CARETAKER, DEAL, &[1], &[0, 2]);
+    assert_eq!(world.act(CARETAKER, again.clone()), Status::TooEarly);
     // The next claim finds all of the money: the node before was not paid either.
-    let claim = world.claim(CARETAKER, DEAL, &[1], &[0, 2]);
-    world.must(CARETAKER, claim);
-    assert_eq!((reserve(&world), locked(&world)), (held - FEE, FEE));
+    let mut others = world.clone();
+    let claim = others.claim(OTHER, DEAL, &[1], &[0, 2]);
+    others.must(OTHER, claim);
+    assert_eq!((reserve(&others), locked(&others)), (held - FEE, FEE));
+    assert_eq!(repair(&others).unwrap().rewards[0].fee, Amount::ZERO, "it says who rests");
+    // No other comes.
+    let lost = deal(&world).shards[1].unwrap().lost.unwrap();
+    while world.chain().epoch < lost + 3 {
+        assert_eq!(world.act(CARETAKER, again.clone()), Status::TooEarly);
+        world.next_epoch();
+    }
+    let again = world.claim(CARETAKER, DEAL, &[1], &[0, 2]);
+    world.must(CARETAKER, again);
+    assert_eq!((locked(&world), repair(&world).unwrap().rewards), (FEE, vec![]));
 }
 
 #[test]
@@ -556,12 +570,13 @@ fn of_two_rebuilt_shards_one_is_handed_on_and_the_other_is_paid() {
     let both = [(1, SPARE), (3, OTHER)];
     let placed = world.place((OWNER, opening(DEAL)), &both, (PRICE, u64::MAX));
     world.must(CARETAKER, placed);
+    world.next_epoch();
     let on = place(&world, 1, STRANGER);
     world.must(SPARE, on);
-    world.next_epoch();
     prove(&mut world, &[OTHER]);
     assert_eq!(world.act(CARETAKER, collect(&[1, 3])), Status::TooEarly, "one is not proven");
     world.must(CARETAKER, collect(&[3]));
+    world.next_epoch();
     prove(&mut world, &[STRANGER]);
     world.must(CARETAKER, collect(&[1]));
     assert_eq!((pay(&world, CARETAKER), locked(&world)), (2 * FEE, 0));

@@ -387,14 +387,17 @@ fn slept(writer: &mut Writer) {
         (SECOND, collect(&[1])),
     );
     let second = writer.world.claim(SECOND, 4, &[1], &[0, 2]);
-    writer.act("claimed once more", "its claim before was done", SECOND, second);
+    let why = "a shard that it placed was lost before its proof";
+    writer.refuse(Status::TooEarly, "claimed once more", why, (SECOND, second));
+    let first = writer.world.claim(FIRST, 4, &[1], &[0, 2]);
+    writer.act("the first claims once more", "it is its turn", FIRST, first);
     let action = placed(writer, STRANGER, PRICE);
     writer.act("placed by the owner", "the fee is free again", 1, action);
     writer.refuse(
         Status::NotYours,
         "collected for the owner's",
         "no work of its own",
-        (SECOND, collect(&[1])),
+        (FIRST, collect(&[1])),
     );
     poor(writer);
 }
@@ -427,8 +430,13 @@ fn poor(writer: &mut Writer) {
     let action = placed(writer, SPARE, PRICE);
     writer.act("placed", "at a fair price", SECOND, action);
     writer.refuse(Status::NotYours, "for another's work", "not its own", (FIRST, collect(&[1])));
-    let on = writer.world.place((1, opening(4)), &[(1, STRANGER)], (PRICE, u64::MAX));
-    writer.act("handed on", "by the new node", SPARE, on);
+    let on =
+        |writer: &Writer| writer.world.place((1, opening(4)), &[(1, STRANGER)], (PRICE, u64::MAX));
+    let early = on(writer);
+    writer.refuse(Status::TooEarly, "handed on too early", "its shard waits", (SPARE, early));
+    writer.next_epoch("the new node begins", "with the shard");
+    let action = on(writer);
+    writer.act("handed on", "by the new node", SPARE, action);
     writer.next_epoch("the next node begins", "with the shard");
     writer.refuse(Status::TooEarly, "before its proof", "the next node's", (SECOND, collect(&[1])));
     prove(writer, &[11, 13, STRANGER]);
