@@ -8,8 +8,7 @@ use symbolon_protocol::{
     id::{AccountId, DealId},
     ledger::{
         Params, Status, repair_cost,
-        rows::{Chains, Deals, HoldKey, Holds},
-        slot_rate,
+        rows::{Chains, Deals, Nodes},
         transaction::{Acceptance, Action, DealTerms, LostShard},
     },
 };
