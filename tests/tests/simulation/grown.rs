@@ -93,14 +93,14 @@ async fn asks_more(world: &mut World, owner: &Client) -> (NodeId, Amount) {
 /// Looks now and then until the file's deal has new terms.
 async fn until(world: &mut World, owner: &Client, has: impl Fn(&Deal) -> bool) -> Deal {
     let mut moved = 0;
-    for _ in 0..8 {
+    for _ in 0..12 {
         moved += keep(world, owner).await.moved;
         let now = deals(world, owner, "file").await.remove(0);
         if has(&now) {
             assert!(0 < moved);
             return now;
         }
-        world.pass_epochs(3).await;
+        world.pass_epochs(2).await;
     }
     panic!("the term never came to its half");
 }

@@ -1,4 +1,4 @@
-//! A node with a shard to prove, two custodians with a release to post, and a buyer with an order to acknowledge: whatever
+//! A node with a shard to prove, custodians with a release to post, and a buyer with an order to acknowledge: whatever
 //! else is submitted, these must be in time.
 
 use symbolon_ledger::Ledger;
@@ -34,8 +34,8 @@ pub(crate) const OWNER: u8 = 1;
 pub(crate) const BUYER: u8 = 2;
 /// The node with the shard. It is a custodian too.
 pub(crate) const NODE: u8 = 9;
-/// All custodians. A capsule needs both.
-pub(crate) const CUSTODIANS: [u8; 2] = [NODE, 10];
+/// All custodians. A capsule needs two of them.
+pub(crate) const CUSTODIANS: [u8; 3] = [NODE, 10, 11];
 const OPENING: Opening = Opening([4; 32]);
 const OBJECT: ObjectId = ObjectId([5; 16]);
 const PRICE: Amount = Amount(3);
@@ -132,7 +132,7 @@ impl Sale {
     pub(crate) async fn paid(ledger: &Ledger) -> Self {
         let chain = ledger.chain();
         let secret = VaultSecret::from_seed(&[44; 32]);
-        let vault = custody::share(&secret, 2, 2, &[45; 32]).unwrap();
+        let vault = custody::share(&secret, 2, 3, &[45; 32]).unwrap();
         let label = custody::label(&chain, &account(OWNER), &vault_id(), &Hash([2; 32]));
         let capsule = Capsule::seal(&secret, &label, &[49; 32]).0;
         let listing = ListingId::of(&account(OWNER), &OPENING);
