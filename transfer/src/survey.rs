@@ -82,16 +82,24 @@ impl Network {
     }
 
     /// The nodes that fit, of those that answer and may be asked for an upload: of very many nodes only some. After an
-    /// upload this asks none of them again.
+    /// upload this asks none of them again, unless none fits: a row may have changed since.
     pub async fn find_some_nodes(
         &self,
         fit: impl Fn(&NodeView) -> bool,
     ) -> Result<Vec<NodeView>, TransferError> {
-        match self.survey().await {
-            Ok(survey) => Ok(survey.answering.into_iter().filter(fit).collect()),
-            Err(TransferError::NoNodes { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
+        let answering = match self.survey().await {
+            Ok(survey) => survey.answering,
+            Err(TransferError::NoNodes { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let found: Vec<_> = answering.into_iter().filter(&fit).collect();
+        if !found.is_empty() {
+            return Ok(found);
         }
+        let draw = self.draw();
+        let mut nodes = self.some_nodes(&draw).await?.nodes;
+        nodes.retain(fit);
+        Ok(self.answering(nodes, draw).await)
     }
 
     /// A random order of nodes, different for each call.
