@@ -1485,8 +1485,7 @@ def repairs_now(block, deal, row):
             left.append(one)
             continue
         free += one["fee"]
-        lost = row["shards"][one["index"]]["lost"]
-        if lost is not None and block.chain["epoch"] < lost + term:
+        if block.chain["epoch"] < row["shards"][one["index"]]["lost"] + term:
             left.append(one | {"fee": 0})
     now["rewards"] = left
     return now, free
@@ -1534,6 +1533,7 @@ def after_placing(block, deal, now, by, one, begin):
     """What a placed shard changes for the deal's caretakers."""
     index, claim, reason = one["index"], now["claim"], {"_": "deal", "deal": deal}
     if by == "claimant":
+        now["rewards"] = [reward for reward in now["rewards"] if reward["index"] != index]
         now["rewards"].append({"index": index, "caretaker": claim["claimant"], "node": one["node"], "from": begin,
                                "fee": claim["fee"]})
         now["claim"] = without(claim, index)
@@ -2152,7 +2152,7 @@ VECTORS = {
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
     "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History, "ledger/dying.json": History,
     "ledger/care.json": History, "ledger/claims.json": History,
-    "ledger/claimants.json": History,
+    "ledger/claimants.json": History, "ledger/resting.json": History,
     "ledger/fees.json": History, "ledger/prices.json": run_prices, "ledger/cover.json": run_cover,
     "ledger/collateral.json": History, "ledger/faults.json": History,
     "ledger/genesis.json": run_genesis,

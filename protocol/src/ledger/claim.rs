@@ -212,6 +212,8 @@ pub(super) fn placed(now: &mut Now, index: u8, (node, from): (NodeId, u64)) {
     let claim = now.repair.claim.as_mut().expect("only the claimant comes here");
     claim.rebuild.retain(|wanted| *wanted != index);
     let (caretaker, fee) = (claim.claimant, claim.fee);
+    // What an earlier one left behind when the shard was lost again.
+    now.repair.rewards.retain(|reward| reward.index != index);
     now.repair.rewards.push(Reward { index, caretaker, node, from, fee });
     if claim.rebuild.is_empty() {
         now.repair.claim = None;

@@ -71,6 +71,7 @@ fn the_files_are_what_the_rules_say() {
         ("care", repairs::care_and_sleep),
         ("claims", repairs::claims),
         ("claimants", repairs::edges),
+        ("resting", repairs::resting),
         ("collateral", collateral::write),
         ("faults", collateral::faults),
         ("fees", fees::write),

@@ -494,6 +494,53 @@ fn ended(writer: &mut Writer) {
     writer.refuse(Status::DealClosed, "claimed too late", "the term is over", (FIRST, claim));
 }
 
+/// Caretakers whose rebuilt shards are lost before their proof, and when they may claim again.
+pub(super) fn resting(writer: &mut Writer) {
+    let patient = || World::with(Params { dead_after_epochs: 100, ..params() });
+    let claim = |writer: &Writer, who, rebuild: u8, read: [u8; 2]| {
+        writer.world.claim(who, 4, &[rebuild], &read)
+    };
+    let begin = |writer: &mut Writer, why: &str| {
+        running(writer, why, patient(), 30);
+        degraded(writer);
+        let first = claim(writer, FIRST, 1, [0, 2]);
+        writer.act("a claim", "of the second shard", FIRST, first);
+        let action = placed(writer, SPARE, PRICE);
+        writer.act("placed", "it waits for its proof", FIRST, action);
+        writer.act("one more is lost", "the third", 13, declare(2));
+        let third = claim(writer, FIRST, 2, [0, 1]);
+        writer.act("a claim", "what it placed before still stands", FIRST, third);
+        let third = writer.world.place((1, opening(4)), &[(2, STRANGER)], (PRICE, u64::MAX));
+        writer.act("placed", "the third", FIRST, third);
+        writer.act("lost again", "before its proof", SPARE, declare(1));
+    };
+    begin(writer, "a ledger for a caretaker that rests");
+    for epochs in ["the epoch of the loss", "one epoch later", "two epochs later"] {
+        let again = claim(writer, FIRST, 1, [0, 2]);
+        writer.refuse(Status::TooEarly, "it claims again", epochs, (FIRST, again));
+        writer.next_epoch("epochs pass", "it rests for as many as a claim runs");
+    }
+    let again = claim(writer, FIRST, 1, [0, 2]);
+    let told = writer.world.clone().act(FIRST, again.clone());
+    if told == Status::TooEarly {
+        // A shard that waits is lost with the epoch from which it was to be kept.
+        writer.refuse(Status::TooEarly, "it claims again", "three epochs later", (FIRST, again));
+        writer.next_epoch("epochs pass", "it rests for as many as a claim runs");
+    }
+    let again = claim(writer, FIRST, 1, [0, 2]);
+    writer.act("it claims again", "it has rested", FIRST, again);
+
+    begin(writer, "a ledger for a shard that has a node again");
+    let second = claim(writer, SECOND, 1, [0, 2]);
+    writer.act("another claims", "it is its turn", SECOND, second);
+    writer.next_epoch("an epoch passes", "the claim runs");
+    let action = placed(writer, SPARE, PRICE);
+    writer.act("placed", "by the other one", SECOND, action);
+    writer.act("one more is lost", "the first", 11, declare(0));
+    let first = claim(writer, FIRST, 0, [1, 2]);
+    writer.act("the first claims again", "the shard has a node", FIRST, first);
+}
+
 /// A deal of five shards, of which three are required, with a caretaker that keeps one of them.
 pub(super) fn edges(writer: &mut Writer) {
     let patient = Params { dead_after_epochs: 100, ..params() };
