@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use symbolon_protocol::{Amount, LedgerTime, grant::ability, id::DealId, ledger::rows::Deal};
+use symbolon_protocol::{Amount, LedgerTime, id::DealId, ledger::rows::Deal};
 use symbolon_transfer::{
     TransferError,
     extend::{Extension, extension_price},
@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     catalog::{Batch, Damaged, ObjectEntry},
-    download::{LeavesWanted, Reading},
     error::{ClientError, ErrorKind},
     progress::Progress,
     term::runs,
@@ -249,15 +248,7 @@ impl Library {
         budget: &Budget,
         progress: &Progress,
     ) -> Result<u64, ClientError> {
-        let object = entry.manifest.object;
-        let reading = Reading {
-            owner: self.me(),
-            manifest: entry.manifest.clone(),
-            key: entry.key.file_key(),
-            grant: Some(self.own_grant(object, ability::READ)?),
-            leaves: LeavesWanted::No,
-            only: None,
-        };
+        let reading = self.own_reading(entry)?;
         let candidates = self.network().candidates(&deal.0).await?;
         let repair = Repair { owner: self.owner(), reading, deal, row, candidates, moving };
         let (paid, left) = (budget.counter(), budget.left());

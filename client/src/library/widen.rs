@@ -17,8 +17,7 @@ use super::{
     upload::{PutTerms, Request},
 };
 use crate::{
-    catalog::{Content, Damaged, FileKind, ObjectEntry},
-    download::{LeavesWanted, Reading},
+    catalog::{Damaged, FileKind, ObjectEntry},
     error::{ClientError, ErrorKind},
     place::{choose_scheme, with_room},
     progress::Progress,
@@ -131,16 +130,20 @@ impl Library {
         let opened = self.local(move |local| local.open_source(source)).await?;
         let (sink, quiet) = (Sink::writer(label, into), Progress::silent());
         let everything = GetOptions::default();
-        let reading = self.fetch(self.resolve_whole(entry)?, sink, &everything, &quiet);
+        let (reading, place) = (self.own_reading(entry)?, (0, length));
+        let whole = Resolved { reading, order: None, place, metadata: None };
+        let reading = self.fetch(whole, sink, &everything, &quiet);
         let storing = self.upload(&request, opened, &quiet);
         let (_, mut stored) = tokio::try_join!(Box::pin(reading), Box::pin(storing))?;
         // A later put of the same source finds it unchanged.
         (stored.entry.source, stored.entry.chosen) = (entry.source.clone(), false);
         let new = stored.entry.manifest.object;
         let settle = move |local: &Local| {
-            let old = local.ranges_of(&object)?;
-            let moves = old.into_iter().map(|range| (range, (new, range.1, range.2)));
-            local.relocate(&moves.collect::<BTreeMap<Range, Range>>(), stored.batch(), None)?;
+            let tree = local.tree()?;
+            let old = tree.ranges_of(&object).into_keys();
+            let moves: BTreeMap<Range, Range> =
+                old.map(|range| (range, (new, range.1, range.2))).collect();
+            local.relocate(&moves, stored.batch(), None)?;
             local.settle_leaves(&stored.entry);
             Ok::<_, ClientError>(())
         };
@@ -148,35 +151,5 @@ impl Library {
         let swept = self.sweep(progress).await?;
         paid.take_back(swept.refunded.min(paid.sum()));
         Ok(())
-    }
-
-    fn resolve_whole(&self, entry: &ObjectEntry) -> Result<Resolved, ClientError> {
-        use symbolon_protocol::grant::ability;
-        let manifest = entry.manifest.clone();
-        let place = (0, manifest.length);
-        let grant = Some(self.own_grant(manifest.object, ability::READ)?);
-        let (key, leaves) = (entry.key.file_key(), LeavesWanted::No);
-        let reading = Reading { owner: self.me(), manifest, key, grant, leaves, only: None };
-        Ok(Resolved { reading, order: None, place, metadata: None })
-    }
-}
-
-impl Local {
-    /// The ranges of an object that names stand for, older versions included.
-    fn ranges_of(
-        &self,
-        wanted: &symbolon_protocol::id::ObjectId,
-    ) -> Result<BTreeSet<Range>, ClientError> {
-        let tree = self.tree()?;
-        let mut ranges = BTreeSet::new();
-        for version in tree.names.values().flat_map(|row| &row.versions) {
-            if let Content::File { object, first, length } = version.content
-                && let Some(range) = tree.place_of((object, first, length))
-                && range.0 == *wanted
-            {
-                ranges.insert(range);
-            }
-        }
-        Ok(ranges)
     }
 }

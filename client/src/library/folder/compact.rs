@@ -200,18 +200,7 @@ impl Library {
     ) -> Result<(), ClientError> {
         let pack = entry.manifest.object;
         progress.note("compacting a pack of which less than half is in use");
-        let mut ranges: BTreeMap<Range, (Name, Found)> = BTreeMap::new();
-        for (name, row) in &tree.names {
-            for version in &row.versions {
-                if let Content::File { object, first, length } = version.content
-                    && let Some(range) = tree.place_of((object, first, length))
-                    && range.0 == pack
-                {
-                    let found = tree.found(name, version)?;
-                    ranges.entry(range).or_insert((name.clone(), found));
-                }
-            }
-        }
+        let ranges = tree.ranges_of(&pack);
         let label = format!("pack {pack}");
         let (spool, of) = (self.spool(), label.clone());
         let building = move || Builder::new(&spool, "compact", &of);
@@ -219,10 +208,10 @@ impl Library {
         let mut living = Vec::with_capacity(ranges.len());
         let mut wanted = Vec::with_capacity(ranges.len());
         let mut any = None;
-        for (number, (range, (name, found))) in ranges.into_iter().enumerate() {
+        for (number, (range, (name, version))) in ranges.into_iter().enumerate() {
             wanted.push(Wanted { number, first: range.1, length: range.2 });
-            living.push((range, name));
-            any = Some(found);
+            living.push((range, name.clone()));
+            any = Some(tree.found(name, version)?);
         }
         let Some(any) = any else { return Ok(()) };
         let rebuild =

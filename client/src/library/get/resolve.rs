@@ -4,6 +4,7 @@ use symbolon_protocol::{grant::ability, id::OrderId};
 
 use super::Readable;
 use crate::{
+    catalog::ObjectEntry,
     download::{LeavesWanted, Reading},
     error::ClientError,
     library::{Library, Local, names::Found, source::FileMetadata},
@@ -29,12 +30,17 @@ impl Library {
 
     /// Gives the right and the key to read an own file.
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
-        let key = file.object.key.file_key();
-        let grant = Some(self.own_grant(file.manifest().object, ability::READ)?);
-        let (manifest, leaves) = (file.manifest().clone(), LeavesWanted::No);
-        let reading = Reading { owner: self.me(), manifest, key, grant, leaves, only: None };
+        let reading = self.own_reading(&file.object)?;
         let (place, metadata) = ((file.first, file.length), Some(file.metadata));
         Ok(Resolved { reading, order: None, place, metadata })
+    }
+
+    /// How to read an object of this identity.
+    pub(crate) fn own_reading(&self, entry: &ObjectEntry) -> Result<Reading, ClientError> {
+        let (manifest, key) = (entry.manifest.clone(), entry.key.file_key());
+        let grant = Some(self.own_grant(manifest.object, ability::READ)?);
+        let leaves = LeavesWanted::No;
+        Ok(Reading { owner: self.me(), manifest, key, grant, leaves, only: None })
     }
 }
 

@@ -388,6 +388,22 @@ impl Tree {
         follow(range, &self.moved, |object| self.objects.contains_key(object))
     }
 
+    /// The ranges of an object that names stand for, older versions included, each with the first version that does.
+    pub(crate) fn ranges_of(&self, wanted: &ObjectId) -> BTreeMap<Range, (&Name, &Version)> {
+        let mut ranges = BTreeMap::new();
+        for (name, row) in &self.names {
+            for version in &row.versions {
+                if let Content::File { object, first, length } = version.content
+                    && let Some(range) = self.place_of((object, first, length))
+                    && range.0 == *wanted
+                {
+                    ranges.entry(range).or_insert((name, version));
+                }
+            }
+        }
+        ranges
+    }
+
     /// Whether the bytes of a version are gone.
     pub(crate) fn is_lost(&self, version: &Version) -> bool {
         match version.content {
