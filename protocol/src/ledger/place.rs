@@ -61,7 +61,7 @@ enum Before {
     /// It proves the shard until the new node begins.
     InTable { node: NodeId },
     /// It waited to join with this epoch. The owner pays it for one epoch, so that no offered storage is free.
-    Waiting { node: NodeId, from: u64, rate: Amount, pay: Amount },
+    Waiting { node: NodeId, from: u64, rate: Amount },
 }
 
 pub(super) fn check<S: State + ?Sized>(
@@ -258,7 +258,7 @@ fn before<S: State + ?Sized>(
         return (Before::InTable { node }, spared(books.chain.epoch + 1));
     }
     let from = shard.from;
-    (Before::Waiting { node, from, rate, pay: rate }, spared(from + 1))
+    (Before::Waiting { node, from, rate }, spared(from + 1))
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, placed: Placed) {
@@ -305,12 +305,12 @@ fn leave_before<S: State + ?Sized>(
     match before {
         Before::Unkept => {}
         Before::InTable { node } => window::move_leave(books, (node, id), deal.end, first),
-        Before::Waiting { node, from, rate, pay } => {
+        Before::Waiting { node, from, rate } => {
             let mut row = books.get(Nodes, &node).expect("a node that keeps a shard has its row");
             lost::spare(books, (node, id), &mut row, from, (deal.length, rate));
             books.put(Nodes, &node, &row);
             let to = Place::Account { account: row.payout };
-            books.transfer(Place::Storage, to, pay, Reason::Deal { deal: id });
+            books.transfer(Place::Storage, to, rate, Reason::Deal { deal: id });
         }
     }
 }
