@@ -28,8 +28,11 @@ impl ShownKey {
         let shared = (blinds * secret.0).compress().to_bytes();
         let public = RistrettoPoint::mul_base(&secret.0).compress().to_bytes();
         let statement = [&context.0, &public, &blinds.compress().to_bytes(), &shared];
-        let parts: Vec<&[u8]> =
-            [secret.0.as_bytes(), entropy].into_iter().chain(statement).map(|part| &part[..]).collect();
+        let parts: Vec<&[u8]> = [secret.0.as_bytes(), entropy]
+            .into_iter()
+            .chain(statement)
+            .map(|part| &part[..])
+            .collect();
         let mut nonce = curve::Stream::new("symbolon 2026 shown key nonce v1", &parts).number();
         let first = [RistrettoPoint::mul_base(&nonce), blinds * nonce];
         let e = challenge(&statement, &first);
@@ -55,8 +58,7 @@ impl ShownKey {
         let shared = shared.ok_or(CustodyError::Point { what: "shared point" })?;
         let e = curve::number(&self.e, "e")?;
         let z = curve::number(&self.z, "z")?;
-        let statement =
-            [&context.0, &delivery.point, &blinds.compress().to_bytes(), &self.shared];
+        let statement = [&context.0, &delivery.point, &blinds.compress().to_bytes(), &self.shared];
         let first = [
             RistrettoPoint::vartime_double_scalar_mul_basepoint(&-e, &yb, &z),
             RistrettoPoint::vartime_multiscalar_mul([z, -e], [blinds, shared]),
@@ -95,7 +97,9 @@ fn sums(
 mod tests {
     use super::*;
     use crate::{
-        custody::{Release, ReleaseRequest, VaultSecret, combine_posted, label, release_context, share},
+        custody::{
+            Release, ReleaseRequest, VaultSecret, combine_posted, label, release_context, share,
+        },
         id::{AccountId, ChainId, ListingId, OrderId, VaultId},
     };
 
@@ -111,7 +115,8 @@ mod tests {
     fn world() -> World {
         let secret = VaultSecret::from_seed(&[1; 32]);
         let (key, shares) = share(&secret, 2, 3, &[2; 32]).unwrap();
-        let label = label(&ChainId([3; 32]), &AccountId([4; 32]), &VaultId([5; 16]), &Hash([6; 32]));
+        let label =
+            label(&ChainId([3; 32]), &AccountId([4; 32]), &VaultId([5; 16]), &Hash([6; 32]));
         let (capsule, _) = Capsule::seal(&secret, &label, &[7; 32]);
         let context = release_context(&ChainId([3; 32]), &OrderId([8; 16]), &ListingId([9; 16]));
         let secret = DeliverySecret::from_seed(&[10; 32]);
@@ -124,7 +129,8 @@ mod tests {
             context: &context,
         };
         let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-        let posted = made.map(|one| PostedRelease { index: one.index, u: one.u, v: one.v }).collect();
+        let posted =
+            made.map(|one| PostedRelease { index: one.index, u: one.u, v: one.v }).collect();
         World { capsule, posted, secret, delivery, context, key }
     }
 

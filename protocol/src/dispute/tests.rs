@@ -109,7 +109,12 @@ impl World {
         let shown =
             ShownKey::make(&self.posted, required, &self.secret, &self.context, &[1; 32]).unwrap();
         let (releases, delivery, context) = (&self.posted[..], &self.delivery, &self.context);
-        judge_key(&self.listed(), &Delivered { releases, required, delivery, context }, &shown, fault)
+        judge_key(
+            &self.listed(),
+            &Delivered { releases, required, delivery, context },
+            &shown,
+            fault,
+        )
     }
 
     fn place(&self, cell: u64) -> CellPlace {
