@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use zeroize::Zeroizing;
+
 use super::world::{account, chain_id, key, opening};
 use crate::{
     amount::Amount,
@@ -9,7 +11,7 @@ use crate::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
     },
-    custody::{self, Capsule, Share, VaultKey, VaultSecret},
+    custody::{self, Capsule, Point, Share, VaultKey, VaultSecret},
     grant::{self, Caveat, Grant, Link},
     id::{ChainId, Hash, ObjectId, PeerId, VaultId},
     ledger::{
@@ -62,7 +64,16 @@ pub(super) fn capsule(seller: u8, manifest: &Manifest) -> Capsule {
 }
 
 fn capsule_on(chain: &ChainId, seller: u8, manifest: &Manifest) -> Capsule {
-    Capsule::seal(&secret(seller), &label_on(chain, seller, manifest), &[5; 32]).0
+    capsule_of(chain, seller, manifest).0
+}
+
+/// The capsule of a listing, with the key point in it.
+pub(super) fn capsule_of(
+    chain: &ChainId,
+    seller: u8,
+    manifest: &Manifest,
+) -> (Capsule, Zeroizing<Point>) {
+    Capsule::seal(&secret(seller), &label_on(chain, seller, manifest), &[5; 32])
 }
 
 /// A listing of the seller's object, with a fifth for account 30 and a seventh or so for account 31.
