@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{
+    custody::{CustodyAcceptance, VaultKey},
     id::{AccountId, Hash, LinkId, ListingId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Event, Place, Reason},
@@ -15,8 +16,15 @@ use super::{Auditor, chance::preview_seed, hundredths, id_of};
 
 #[derive(Debug)]
 pub(super) struct VaultBook {
+    owner: AccountId,
+    public: Vec<u8>,
     custodians: Vec<NodeId>,
     required: usize,
+    /// How often the secret has been dealt, and when for the last time.
+    dealing: u64,
+    since_ms: u64,
+    /// Whether nodes of the owner are among the custodians.
+    has_own: bool,
 }
 
 #[derive(Debug)]
@@ -57,9 +65,13 @@ pub(super) struct OrderBook {
     buyer: AccountId,
     pub(super) amount: u128,
     stage: Stage,
+    ordered_ms: u64,
     due_ms: u64,
     access_until_ms: u64,
-    releases: Vec<u8>,
+    /// The vault's dealing that indexes are of.
+    dealing: u64,
+    /// Who has released, under which index.
+    releases: Vec<(u8, NodeId)>,
 }
 
 impl OrderBook {
@@ -89,7 +101,12 @@ impl Auditor {
             match stage {
                 Stage::Paid if slept && again < order.access_until_ms => order.due_ms = again,
                 Stage::Delivered => self.settle(id, &[]),
-                _ => self.refund(id),
+                _ => {
+                    if !slept {
+                        self.punish_silent(id);
+                    }
+                    self.refund(id);
+                }
             }
         }
         for (id, listing) in &mut self.listings {
@@ -108,13 +125,32 @@ impl Auditor {
         match action {
             Action::OpenVault { opening, key, custodians } => {
                 let vault = VaultId(id_of("symbolon 2026 vault id v1", &sender, opening));
-                let required = key.commitments.len();
-                let custodians = custodians.iter().map(|accepted| accepted.node).collect();
-                let new = self.vaults.insert(vault, VaultBook { custodians, required });
+                let book = self.dealt(sender, key, custodians, 1)?;
+                let new = self.vaults.insert(vault, book);
                 new.map_or(Ok(()), |_| Err(format!("vault {vault} is opened twice")))
+            }
+            Action::RotateVault { vault, key, custodians } => {
+                let before = self.vaults.get(vault).filter(|book| book.owner == sender);
+                let before =
+                    before.ok_or_else(|| format!("{vault} is not {sender}'s to rotate"))?;
+                let (had_own, public) = (before.has_own, before.public.clone());
+                let book = self.dealt(sender, key, custodians, before.dealing + 1)?;
+                if book.public != public {
+                    return Err(format!("a rotation changes the public key of vault {vault}"));
+                }
+                if book.has_own && !had_own {
+                    return Err(format!(
+                        "vault {vault} gets an own custodian that no listing tells"
+                    ));
+                }
+                self.vaults.insert(*vault, book);
+                Ok(())
             }
             Action::List { opening, terms } => {
                 let listing = ListingId(id_of("symbolon 2026 listing id v1", &sender, opening));
+                if self.vaults[&terms.vault].has_own && !terms.own_custodians {
+                    return Err(format!("listing {listing} hides that the seller is a custodian"));
+                }
                 let book = ListingBook {
                     seller: sender,
                     price: terms.price.0,
@@ -180,9 +216,18 @@ impl Auditor {
         self.expect(from, to, price, Reason::Sale { order: id });
         self.expected.push(Event::OrderPaid { order: id });
         let due_ms = self.time_ms + self.params.delivery_ms.0;
-        let (stage, releases) = (Stage::Paid, Vec::new());
-        let amount = price;
-        let book = OrderBook { listing, buyer, amount, stage, due_ms, access_until_ms, releases };
+        let dealing = self.vaults[&self.listings[&listing].vault].dealing;
+        let book = OrderBook {
+            listing,
+            buyer,
+            amount: price,
+            stage: Stage::Paid,
+            ordered_ms: self.time_ms,
+            due_ms,
+            access_until_ms,
+            dealing,
+            releases: Vec::new(),
+        };
         self.orders.insert(id, book);
         Ok(())
     }
@@ -193,13 +238,19 @@ impl Auditor {
         let listing = &self.listings[&order.listing];
         let vault = &self.vaults[&listing.vault];
         let place = usize::from(index).wrapping_sub(1);
-        if vault.custodians.get(place) != Some(&NodeId::from(sender)) {
+        let custodian = vault.custodians.get(place).copied();
+        let custodian = custodian.filter(|node| *node == sender.into() || order.buyer == sender);
+        let Some(custodian) = custodian else {
             return Err(format!("order {id} gets a release of somebody who is no custodian"));
+        };
+        if order.dealing != vault.dealing {
+            // Those of another dealing are worth nothing beside it.
+            (order.dealing, order.releases) = (vault.dealing, Vec::new());
         }
-        if order.stage != Stage::Paid || order.releases.contains(&index) {
+        if order.stage != Stage::Paid || order.releases.iter().any(|(of, _)| *of == index) {
             return Err(format!("order {id} gets a release it does not wait for"));
         }
-        order.releases.push(index);
+        order.releases.push((index, custodian));
         if order.releases.len() == vault.required {
             order.stage = Stage::Delivered;
             order.due_ms = now + listing.window_ms;
@@ -226,10 +277,21 @@ impl Auditor {
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Settled;
         let price = order.amount;
-        let indexes = if named.is_empty() { order.releases.clone() } else { named.to_vec() };
+        let posted = order.releases.clone();
+        let indexes: Vec<u8> = match named {
+            [] => posted.iter().map(|(index, _)| *index).collect(),
+            named => named.to_vec(),
+        };
+        let dealing = order.dealing;
         let listing = &self.listings[&order.listing];
         let (seller, splits) = (listing.seller, listing.splits.clone());
-        let custodians = self.vaults[&listing.vault].custodians.clone();
+        let vault = &self.vaults[&listing.vault];
+        // Whom an index means that stands under no release is known of the last dealing only.
+        let present = if dealing == vault.dealing { vault.custodians.clone() } else { Vec::new() };
+        let custodian = |index: u8| {
+            let of_release = posted.iter().find(|(of, _)| *of == index).map(|(_, node)| *node);
+            of_release.or_else(|| present.get(usize::from(index) - 1).copied())
+        };
 
         let hold = HoldKey::Order { order: id };
         let (from, reason) = (Place::Hold { hold }, Reason::Sale { order: id });
@@ -238,10 +300,8 @@ impl Auditor {
         let mut left = price - fee;
         let custody = hundredths(price, self.params.custody_fee_bp);
         // One that is no node any more has given up its part.
-        let payouts: Vec<_> = indexes
-            .into_iter()
-            .filter_map(|index| self.payout(custodians.get(usize::from(index) - 1)?))
-            .collect();
+        let payouts: Vec<_> =
+            indexes.into_iter().filter_map(|index| self.payout(&custodian(index)?)).collect();
         for account in &payouts {
             let (account, each) = (*account, custody / payouts.len() as u128);
             self.expect(from, Place::Account { account }, each, reason);
@@ -258,6 +318,43 @@ impl Auditor {
         self.made.1 += 1;
         let end_ms = self.orders[&id].access_until_ms;
         self.leaves_after(end_ms, Over::Order(id));
+    }
+
+    /// What an owner deals, as these books see it.
+    fn dealt(
+        &self,
+        owner: AccountId,
+        key: &VaultKey,
+        accepted: &[CustodyAcceptance],
+        dealing: u64,
+    ) -> Result<VaultBook, String> {
+        let (required, total) = (key.commitments.len(), accepted.len());
+        if total + 1 < 2 * required || required == 0 {
+            return Err(format!("{required} of {total} custodians: fewer could block the others"));
+        }
+        if accepted.iter().any(|accepted| accepted.expires_ms.0 < self.time_ms) {
+            return Err("a custodian need not have its share any more".into());
+        }
+        let custodians: Vec<NodeId> = accepted.iter().map(|accepted| accepted.node).collect();
+        let has_own = custodians.iter().any(|node| self.runs(owner, node));
+        let public = key.commitments[0].to_vec();
+        let since_ms = self.time_ms;
+        Ok(VaultBook { owner, public, custodians, required, dealing, since_ms, has_own })
+    }
+
+    /// Custodians that had the whole time and released nothing pay, if it cost the buyer the goods.
+    fn punish_silent(&mut self, id: OrderId) {
+        let order = &self.orders[&id];
+        let vault = &self.vaults[&self.listings[&order.listing].vault];
+        if vault.dealing != order.dealing || order.ordered_ms < vault.since_ms {
+            return;
+        }
+        let spoke: BTreeSet<NodeId> = order.releases.iter().map(|(_, node)| *node).collect();
+        for node in vault.custodians.clone() {
+            if !spoke.contains(&node) {
+                self.pays_for_silence(node, id);
+            }
+        }
     }
 
     fn refund(&mut self, id: OrderId) {

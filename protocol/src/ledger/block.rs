@@ -181,6 +181,13 @@ choice! {
             /// Of which node.
             node: NodeId,
         },
+        /// A custodian kept silent about an order, and its buyer got nothing.
+        Silent = 15 {
+            /// Which custodian.
+            node: NodeId,
+            /// Which order.
+            order: OrderId,
+        },
     }
 }
 

@@ -817,6 +817,12 @@ record! {
         pub key: VaultKey,
         /// The custodians; the first has share index 1.
         pub custodians: Vec<NodeId>,
+        /// Which dealing of the secret this is, from 1: each rotation is another one.
+        pub dealing: u64,
+        /// The time of this dealing.
+        pub since_ms: LedgerTime,
+        /// How many of the custodians were the owner's own nodes then.
+        pub own: u8,
     }
 }
 
@@ -879,6 +885,8 @@ record! {
         pub cells: u64,
         /// The vault that guards the key.
         pub vault: VaultId,
+        /// Whether the seller says that custodians of the vault are the seller's own nodes.
+        pub own_custodians: bool,
         /// The key, encrypted to the vault.
         pub capsule: Capsule,
         /// `file key XOR listing key`.
@@ -946,7 +954,9 @@ record! {
         pub access_until_ms: LedgerTime,
         /// Deadline of the current state: of delivery if paid, of the window if delivered.
         pub due_ms: LedgerTime,
-        /// Releases on the ledger: `U` and `V` by custodian index.
+        /// Which dealing of the vault's secret the custodians' indexes are of.
+        pub dealing: u64,
+        /// Releases on the ledger, all of one dealing.
         pub releases: Vec<PostedRelease>,
     }
 }

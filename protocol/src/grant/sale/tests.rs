@@ -42,6 +42,7 @@ fn listing(number: u8) -> Listing {
         document,
         cells: 1,
         vault: VaultId([0; 16]),
+        own_custodians: false,
         capsule: Decode::from_bytes(&[0; 160]).unwrap(),
         pad: [0; 32],
         mandate: mandate(&CHAIN, &signer, manifest.object, &[number; 32]).unwrap(),
@@ -70,6 +71,7 @@ fn order(state: OrderState) -> Order {
         ordered_ms: LedgerTime::ZERO,
         access_until_ms: LedgerTime(1000),
         due_ms: LedgerTime::ZERO,
+        dealing: 1,
         releases: Vec::new(),
     }
 }
