@@ -236,6 +236,9 @@ fn words(reason: &Reason) -> String {
         Reason::Deposit => "deposit for what stays on the ledger".into(),
         Reason::Repaired { deal } => format!("rebuilt shards, deal {}", short(deal)),
         Reason::Collateral { node } => format!("collateral of node {}", short(node)),
+        Reason::Silent { node, order } => {
+            format!("silence of custodian {} about order {}", short(node), short(order))
+        }
     }
 }
 

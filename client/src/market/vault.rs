@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     custody::{self, CustodyAcceptance, CustodyTerms, VaultKey},
     id::{NodeId, Opening, PeerId, VaultId},
     ledger::{
@@ -38,7 +38,8 @@ type Shared = Result<(VaultKey, Vec<CustodyAcceptance>), (NodeId, NodeFault)>;
 /// The transaction that opens a vault with as many custodians as there are at most. Only its size counts.
 pub(super) fn largest_vault() -> Action {
     let node = NodeId::from(PeerId([0; 32]));
-    let accepted = CustodyAcceptance { node, index: 0, signature: [0; 64] };
+    let accepted =
+        CustodyAcceptance { node, index: 0, expires_ms: LedgerTime::NEVER, signature: [0; 64] };
     let key = VaultKey { commitments: vec![[0; 32]; CUSTODIANS / 2 + 1] };
     Action::OpenVault { opening: Opening([0; 32]), key, custodians: vec![accepted; CUSTODIANS] }
 }
@@ -113,10 +114,20 @@ impl Market {
                 }
             }
         };
-        let nodes = custodians.iter().map(|accepted| accepted.node).collect();
-        let action = Action::OpenVault { opening, key: key.clone(), custodians };
+        let action = Action::OpenVault { opening, key, custodians };
         self.send_within(budget, transaction_id("open vault", &id.0), action).await?;
-        Ok((id, Vault { owner: self.me(), key, custodians: nodes }))
+        Ok((id, self.vault_row(&id).await?))
+    }
+
+    /// The row of this identity's vault, which is open.
+    async fn vault_row(&self, id: &VaultId) -> Result<Vault, ClientError> {
+        let row = self.ledger().row(Vaults, id).await?;
+        row.ok_or_else(|| ClientError::Internal(format!("vault {id} is not on the ledger")))
+    }
+
+    /// Whether custodians of this identity's vault are its own nodes.
+    pub(super) async fn vault_has_own(&self, id: &VaultId) -> Result<bool, ClientError> {
+        Ok(0 < self.vault_row(id).await?.own)
     }
 
     /// The nodes in the order in which they are asked: drawn as the nodes for shards are, at most one of an operator and of a

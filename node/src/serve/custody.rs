@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
+    Millis,
     custody::{CustodyError, CustodyTerms, VaultKey},
     id::{AccountId, DealId, Opening, OrderId, VaultId},
     ledger::rows::{Accounts, OrderState, Vaults},
@@ -68,7 +69,8 @@ pub(crate) async fn keep_share(
         }
         info!(%vault, index, "a custody share is stored");
     }
-    let acceptance = shared.key.accept_share(&terms);
+    let expires_ms = shared.now_ms().saturating_add(Millis(shared.options.limits.vault_ms));
+    let acceptance = shared.key.accept_share(&terms, expires_ms);
     stream.answer(&Response::InCustody { acceptance }).await
 }
 

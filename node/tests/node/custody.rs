@@ -149,6 +149,7 @@ impl Market {
             manifest,
             cells: 1,
             vault,
+            own_custodians: false,
             capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
             pad: [0; 32],
             mandate: mandate(&chain, &signer, object, &[50; 32]).unwrap(),
