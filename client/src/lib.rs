@@ -109,9 +109,10 @@ pub use library::{
     printable, shown, usual_epochs,
 };
 pub use market::{
-    BuyOutcome, BuyReport, CareReport, CareSums, CareView, Custodians, LATELY, ListingDetail,
-    ListingFilter, ListingView, Market, OrderView, PreviewCell, Sale, SalePlan, SellOptions,
-    SellOutcome, SellReport, USUAL_LICENCE, UncareReport,
+    BuyOutcome, BuyReport, CareReport, CareSums, CareView, CustodianState, CustodianView,
+    Custodians, CustodyView, DealOutcome, DealReport, LATELY, ListingDetail, ListingFilter,
+    ListingView, Market, OrderView, PreviewCell, Rotation, Sale, SalePlan, SellOptions,
+    SellOutcome, SellReport, USUAL_LICENCE, UncareReport, VaultView,
 };
 pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};

@@ -32,6 +32,7 @@ mod ahead;
 mod buy;
 mod care;
 mod cared;
+mod custody;
 mod goods;
 mod listings;
 mod orders;
@@ -44,6 +45,9 @@ use std::{ops::Deref, sync::Arc};
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
 pub use cared::{CareSums, CareView, LATELY, UncareReport};
+pub use custody::{
+    CustodianState, CustodianView, CustodyView, DealOutcome, DealReport, Rotation, VaultView,
+};
 pub use goods::Sale;
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
 pub use orders::OrderView;

@@ -29,6 +29,7 @@ pub mod shell;
 pub mod stat;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 
 use serde::Serialize;
@@ -121,6 +122,8 @@ documents! {
     rm::Removed,
     shell::Completions,
     stat::Stat,
+    vault::VaultDealt,
+    vault::VaultStatus,
     verify::FileVerified,
     verify::FolderVerified,
 }

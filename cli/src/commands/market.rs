@@ -9,6 +9,7 @@ use symbolon_protocol::{
 };
 use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
 
+use super::vault;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -184,6 +185,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
                 show_duration(view.window_ms.0)
             ),
         )
+        .field("custody", vault::custody_words(&detail.custody))
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))

@@ -12,7 +12,7 @@ use symbolon_transfer::Reason;
 use crate::{
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    market::Market,
+    market::{Market, custody::CustodyView},
     progress::Progress,
     term::Kept,
 };
@@ -62,6 +62,8 @@ pub struct ListingView {
     pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: Millis,
+    /// Whether the seller says that custodians of its key are the seller's own nodes.
+    pub own_custodians: bool,
     /// Until when its goods are stored. Nothing when that is not known.
     pub kept: Option<Kept>,
 }
@@ -90,6 +92,8 @@ pub struct ListingDetail {
     pub splits: Vec<Split>,
     /// The vault to which its key is sealed.
     pub vault: VaultId,
+    /// Who keeps shares of the vault's secret.
+    pub custody: CustodyView,
     /// The content root of the file.
     pub content_root: Hash,
 }
@@ -121,6 +125,7 @@ pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
         listed_ms: listing.listed_ms,
         access_ms: terms.access_ms,
         window_ms: terms.window_ms,
+        own_custodians: terms.own_custodians,
         kept: None,
     }
 }
@@ -186,6 +191,7 @@ impl Market {
             document,
             splits: terms.splits.clone(),
             vault: terms.vault,
+            custody: self.custody_of_listing(&listing).await?,
             content_root: terms.manifest.content_root,
         })
     }

@@ -238,7 +238,7 @@ proptest! {
                 v: one.v,
             })
             .collect();
-        let key = combine_posted(&sale.capsule, &posted, &sale.buyer, &sale.vault).unwrap();
+        let key = combine_posted(&sale.capsule, &posted, &sale.buyer, sale.vault.required()).unwrap();
         prop_assert_eq!(*key, *sale.key);
     }
 
