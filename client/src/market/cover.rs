@@ -48,7 +48,7 @@ impl Market {
     ) -> Result<KeepReport, ClientError> {
         let mut report = self.library.keep(options, progress).await?;
         let left = options.cost_max.map(|limit| limit.checked_sub(report.cost).unwrap_or_default());
-        let shown = self.cover_grown(left).await?;
+        let shown = self.cover_grown(left, progress).await?;
         report.cost = report.cost.checked_add(shown).unwrap_or(report.cost);
         Ok(report)
     }
@@ -63,7 +63,7 @@ impl Market {
     ) -> Result<Amount, ClientError> {
         let paid = self.library.renew(renewal, cost_max, progress).await?;
         let left = cost_max.map(|limit| limit.checked_sub(paid).unwrap_or_default());
-        let shown = self.cover_grown(left).await?;
+        let shown = self.cover_grown(left, progress).await?;
         Ok(paid.checked_add(shown).unwrap_or(paid))
     }
 
@@ -121,7 +121,11 @@ impl Market {
     }
 
     /// Shows the deals of this identity's listed files again, where their term has grown. Gives what was paid.
-    pub(super) async fn cover_grown(&self, limit: Option<Amount>) -> Result<Amount, ClientError> {
+    async fn cover_grown(
+        &self,
+        limit: Option<Amount>,
+        progress: &Progress,
+    ) -> Result<Amount, ClientError> {
         let listed = self.own.all().await?;
         let open = listed.into_iter().filter(|(_, row)| row.state == ListingState::Open);
         let open: Vec<(ListingId, Listing)> = open.collect();
@@ -137,7 +141,13 @@ impl Market {
             // A file that is over cannot be covered. The next sale stores it anew.
             let Ok((_, end)) = whole(&one.deals) else { continue };
             if row.cover.until.is_none_or(|until| until < end) {
-                self.cover(id, &one.entry, &budget, &Progress::silent()).await?;
+                match self.cover(id, &one.entry, &budget, &Progress::silent()).await {
+                    // The term is longer already, and the next call shows it.
+                    Err(ClientError::CostTooHigh { .. }) => progress.note(format!(
+                        "the limit does not allow to show the ledger that listing {id} can be sold for longer"
+                    )),
+                    covered => drop(covered?),
+                }
             }
         }
         Ok(budget.paid())

@@ -134,7 +134,8 @@ impl Market {
         progress: &Progress,
     ) -> Result<CheckedListing, ClientError> {
         let listing = self.listing_lately(id).await?;
-        self.check_goods(id, listing, progress).await
+        let checking = self.check_goods(id, listing.clone(), progress);
+        tokio::join!(checking, self.ahead_of_release(&listing)).0
     }
 
     /// Refuses a listing that the ledger takes no order for, or from which no buyer could get the money back. Gives until
