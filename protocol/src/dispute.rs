@@ -358,4 +358,6 @@ fn unmasked(index_key: &[u8; 32], stripe: u32, kept: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+pub(crate) mod goods;
+#[cfg(test)]
 mod tests;

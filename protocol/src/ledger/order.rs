@@ -5,7 +5,6 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::{
     amount::Amount,
     custody::{self, PostedRelease, Release},
-    grant,
     id::{AccountId, NodeId, OrderId},
     ledger::{
         block::{Event, Place, Reason},
@@ -13,7 +12,7 @@ use crate::{
         dispute, kept,
         rows::{
             Hold, HoldKey, Kept, ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders,
-            OrdersDue, OrdersOf, Refund, Revocations, Table, Vaults,
+            OrdersDue, OrdersOf, Refund, Table, Vaults,
         },
         sale,
         state::State,
@@ -49,9 +48,8 @@ pub(super) fn check_order<S: State + ?Sized>(
         return Err(Status::Exists);
     }
     let terms = &listing.terms;
-    let mandate = grant::mandate_id(books.id(), &listing.seller, &terms.mandate);
-    let revoked = books.has(Revocations, &(mandate, listing.seller));
-    if listing.state != ListingState::Open || revoked {
+    // Its mandate cannot be revoked while it is open.
+    if listing.state != ListingState::Open {
         return Err(Status::ListingEnded);
     }
     if listing.listed_ms != *listed_ms || terms.price != *price || terms.licence != *licence {
