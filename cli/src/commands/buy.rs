@@ -223,11 +223,12 @@ async fn client_and_listing(text: &str, context: &Context) -> Result<(Client, Li
 }
 
 /// The error for a purchase that was paid for but not fetched: it carries the purchase.
-fn partly(error: Error, bought: &BuyReport) -> Error {
+fn partly(mut error: Error, bought: &BuyReport) -> Error {
     let message = format!("bought (order {}), but not fetched: {}", bought.order, error.message);
     // A complaint was made: its outcome is what counts.
     if error.details.is_some() {
-        return Error { message, ..error };
+        error.message = message;
+        return error;
     }
     let hint = match error.kind {
         Kind::Corrupt => format!("get the money back with: symbolon order dispute {}", bought.order),

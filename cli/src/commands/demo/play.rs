@@ -14,7 +14,7 @@ use symbolon_client::{
 };
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Amount, Millis,
+    Amount,
     grant::GrantToken,
     id::{AccountId, ListingId, NodeId},
     identity::Phrase,
