@@ -1,9 +1,9 @@
 //! Every layout that peers have to agree on.
 
 use symbolon_protocol::{
-    content, custody, deletion, dispute,
+    content, custody, deletion,
     describe::{Described, Description, Field, Shape},
-    grant, identity,
+    dispute, grant, identity,
     ledger::{Params, beacon, block, commit, light, rows, transaction},
     preview, proof, wire,
 };
