@@ -14,7 +14,7 @@ use crate::{
         self, Capsule, DeliveryKey, DeliverySecret, PostedRelease, Release, ReleaseRequest,
         ShownKey, VaultSecret, listing_key, release_context, share,
     },
-    id::{AccountId, ChainId, Hash, ListingId, OrderId, VaultId, hex, unhex},
+    id::{AccountId, ChainId, Hash, ListingId, OrderId, PeerId, VaultId, hex, unhex},
 };
 
 #[test]
@@ -212,8 +212,14 @@ fn shown() -> Vec<Value> {
         context: &context,
     };
     let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-    let posted: Vec<_> =
-        made.map(|one| PostedRelease { index: one.index, u: one.u, v: one.v }).collect();
+    let posted: Vec<_> = made
+        .map(|one| PostedRelease {
+            index: one.index,
+            node: PeerId([one.index; 32]),
+            u: one.u,
+            v: one.v,
+        })
+        .collect();
     let make = |releases: &[PostedRelease], secret: &DeliverySecret| {
         ShownKey::make(releases, 2, secret, &context, &[13; 32]).unwrap()
     };

@@ -43,6 +43,8 @@ fn market(writer: &mut Writer) {
     first.push(writer.world.sign(1, vault));
     first.push(writer.world.sign(1, listing(writer, LISTING, false)));
     writer.ok("a market", "five nodes with collateral, a vault at three, a listing", &first);
+    writer.store(1);
+    writer.cover(LISTING);
 }
 
 fn stake(number: u8) -> Action {
@@ -50,7 +52,7 @@ fn stake(number: u8) -> Action {
 }
 
 fn listing(writer: &Writer, number: u8, own_custodians: bool) -> Action {
-    let mut terms = writer.terms(10_000);
+    let mut terms = writer.terms(number, 10_000);
     terms.own_custodians = own_custodians;
     terms.preview_cells = 0;
     Action::List { opening: opening(number), terms: terms.into() }
@@ -241,7 +243,13 @@ fn own(writer: &mut Writer) {
             false => writer.refuse(Status::BadField, name, why, (2, rotation)),
         }
     }
-    let Action::List { terms, .. } = hidden else { unreachable!() };
+    let Action::List { mut terms, .. } = hidden else { unreachable!() };
+    let Action::List { terms: other, .. } =
+        crate::ledger::tests::seller::list_on(&writer.world.id(), 2, 10, 5)
+    else {
+        unreachable!()
+    };
+    terms.mandate = other.mandate;
     let later = Action::List { opening: opening(10), terms };
     writer.act("listed without a word", "and it is true now", 2, later);
     let more = listing(writer, 8, true);
