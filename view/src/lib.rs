@@ -82,6 +82,7 @@ documents! {
     grant::Attenuated,
     grant::Grants,
     grant::Inspected,
+    grant::ReadersShown,
     grant::Revoked,
     grant::Shared,
     identity::Identities,
