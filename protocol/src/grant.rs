@@ -41,7 +41,7 @@ choice! {
             object: ObjectId,
         },
         /// Only these abilities: a set of the bits in [`ability`]. A first link without this caveat, or
-        /// without [`Caveat::Object`], allows nothing.
+        /// without [`Caveat::Object`] or [`Caveat::Objects`], allows nothing.
         Abilities = 2 {
             /// The bits.
             set: u16,
@@ -83,7 +83,8 @@ choice! {
             /// How many.
             links: u8,
         },
-        /// The node's revocation set may be at most this old, in milliseconds, or it refuses.
+        /// The newest block of the ledger that the node has verified may be at most this old by its clock, in milliseconds,
+        /// or it refuses.
         Staleness = 10 {
             /// How old.
             max_ms: Millis,

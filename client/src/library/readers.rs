@@ -116,6 +116,14 @@ impl Library {
     }
 }
 
+/// What all nodes together say of one reader.
+#[derive(Default)]
+struct Sum {
+    reads: u64,
+    bytes: u64,
+    nodes: BTreeSet<NodeId>,
+}
+
 /// The rows of all logs, those of one reader, right, object and day together.
 fn joined(
     logs: &[ReadLog],
@@ -123,18 +131,18 @@ fn joined(
     own: PeerId,
     labels: &BTreeMap<LinkId, String>,
 ) -> Vec<ReaderRow> {
-    let mut sums: BTreeMap<(ObjectId, u32, ReadBy, PeerId), (u64, u64, BTreeSet<NodeId>)> =
-        BTreeMap::new();
+    let mut sums: BTreeMap<(ObjectId, u32, ReadBy, PeerId), Sum> = BTreeMap::new();
     for log in logs {
         for row in log.rows.iter().filter(|row| under.is_none_or(|link| is_under(&row.by, link))) {
             let key = (log.object, row.day, row.by, row.reader);
-            let (reads, bytes, nodes) = sums.entry(key).or_default();
-            *reads = reads.saturating_add(row.reads);
-            *bytes = bytes.saturating_add(row.bytes);
-            nodes.insert(log.node);
+            let sum = sums.entry(key).or_default();
+            sum.reads = sum.reads.saturating_add(row.reads);
+            sum.bytes = sum.bytes.saturating_add(row.bytes);
+            sum.nodes.insert(log.node);
         }
     }
-    let rows = sums.into_iter().map(|((object, day, by, reader), (reads, bytes, nodes))| {
+    let rows = sums.into_iter().map(|((object, day, by, reader), sum)| {
+        let Sum { reads, bytes, nodes } = sum;
         let label = match by {
             ReadBy::Grant { given, link } => labels.get(&link).or_else(|| labels.get(&given)),
             _ => None,
