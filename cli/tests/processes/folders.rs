@@ -581,8 +581,8 @@ fn files(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     all.map(|(path, (.., content))| (path, content)).collect()
 }
 
-#[test]
-fn a_folder_is_shared_by_one_grant_and_taken_back_by_one() {
+/// A network where the owner has stored a folder to share, `tree/photos`, among other files of `tree`.
+fn with_photos() -> (Network, PathBuf) {
     let network = Network::start(3, "1h");
     for who in ["owner", "bob", "carol", "eve"] {
         network.identity(who);
@@ -602,6 +602,12 @@ fn a_folder_is_shared_by_one_grant_and_taken_back_by_one() {
     symlink("one", root.join("photos/link")).unwrap();
     fs::create_dir_all(root.join("photos/empty")).unwrap();
     network.json(&format!("put {} tree --as owner --yes", root.display()));
+    (network, root)
+}
+
+#[test]
+fn a_folder_is_shared_by_one_grant_and_taken_back_by_one() {
+    let (network, root) = with_photos();
     let packed = |name: &str| network.json(&format!("stat {name} --as owner"))["object"].clone();
     assert_eq!(packed("tree/photos/one"), packed("tree/secret/diary"), "they share a pack");
 

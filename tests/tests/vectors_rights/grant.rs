@@ -398,8 +398,8 @@ fn tokens() {
     });
 }
 
-fn token_cases() -> Vec<Value> {
-    let manifest = Manifest {
+fn manifest() -> Manifest {
+    Manifest {
         version: 1,
         codec: Codec::ReedSolomon8,
         mask: MaskMode::ChaCha20,
@@ -408,20 +408,22 @@ fn token_cases() -> Vec<Value> {
         length: 1000,
         commitment: COMMITMENT.parse().unwrap(),
         content_root: Hash([9; 32]),
-    };
+    }
+}
+
+/// A folder's token for the same holder.
+fn folder_token(manifest: &Manifest) -> GrantToken {
+    let objects = ObjectSet::new([OBJECT, ObjectId([8; 16])]).unwrap();
+    let (list, caveats) = ((manifest, &KEY), vec![Caveat::Abilities { set: ability::READ }]);
+    let (owner, to) = (who(0).account_key(), who(3).recipient());
+    GrantToken::issue_folder(LEDGER, &owner, (list, &objects), &to, caveats, &[4; 32]).unwrap()
+}
+
+fn token_cases() -> Vec<Value> {
+    let manifest = manifest();
     let good =
         GrantToken::pack(LEDGER, usual(), (&manifest, &KEY), &who(3).wrap_key(), &[4; 32]).unwrap();
-    let objects = ObjectSet::new([OBJECT, ObjectId([8; 16])]).unwrap();
-    let (list, caveats) = ((&manifest, &KEY), vec![Caveat::Abilities { set: ability::READ }]);
-    let folder = GrantToken::issue_folder(
-        LEDGER,
-        &who(0).account_key(),
-        (list, &objects),
-        &who(3).recipient(),
-        caveats,
-        &[4; 32],
-    )
-    .unwrap();
+    let folder = folder_token(&manifest);
     let as_file = GrantToken { version: 1, ..folder.clone() };
     let case = |name: &str, why: &str, token: &str, outcome: &str| {
         json!({
