@@ -220,5 +220,8 @@ mod tests {
             .read(|transaction| Ok(transaction.open_table(READS)?.len()?))
             .unwrap();
         assert_eq!(kept, LIMITS.in_all);
+        // What is there already has room.
+        note(&shards, 7, OBJECT, "a");
+        assert_eq!(rows(&shards, 5..9, 10).0, ["7 a 2 20"]);
     }
 }
