@@ -39,6 +39,8 @@ mod far;
 mod fees;
 #[path = "simulation/forged.rs"]
 mod forged;
+#[path = "simulation/given.rs"]
+mod given;
 #[path = "simulation/goods.rs"]
 mod goods;
 #[path = "simulation/grown.rs"]
@@ -347,6 +349,11 @@ fn what_is_damaged_is_stored_anew() {
 #[test]
 fn an_order_gives_what_was_paid_for() {
     repeat("an_order_gives_what_was_paid_for", bought::bought);
+}
+
+#[test]
+fn a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others() {
+    repeat("a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others", given::given);
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn share(seen: &mut Seen, network: &Network) {
     let grant = text(&given, "grant").to_owned();
     seen.run(home, &format!("grant inspect {grant}"));
     seen.run(home, &format!("grant attenuate {grant} --to default --as bob -o {folder}/grant"));
+    seen.run(home, "grant log file");
     seen.run(home, &format!("grant revoke {grant}"));
     let sold = seen.run(home, "sell file --price 2.5 --split bob:12.5 --yes");
     let listing = text(&sold, "listing").to_owned();

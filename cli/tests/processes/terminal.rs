@@ -57,6 +57,7 @@ impl Lines {
             "keep" => String::from("--once"),
             "share" => String::from("file --to bob --until 30d"),
             "grant inspect" | "grant revoke" => format!("@{folder}/grant"),
+            "grant log" => String::from("file"),
             "grant attenuate" => format!("@{folder}/grant --to bob --until 1d"),
             "sell" => String::from("file --price 1 --title evil\u{202e}title"),
             "market show" | "market preview" => listing.clone(),
