@@ -26,3 +26,4 @@ mod sync;
 mod targets;
 mod terminal;
 mod terms;
+mod vaults;

@@ -54,7 +54,7 @@ pub(crate) fn of_command(arguments: &[String]) -> String {
         let usual = match word {
             "account" => "balance",
             "market" => "list",
-            "grant" | "ledger" | "node" => "",
+            "grant" | "ledger" | "node" | "vault" => "",
             verb if names.contains(verb) => return verb.to_owned(),
             _ => continue,
         };
