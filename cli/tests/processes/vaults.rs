@@ -136,7 +136,7 @@ fn silent_custodians_pay_when_the_buyer_is_refunded() {
     assert_eq!(collateral(&network), ["9", "9", "9", "10", "10"]);
     let money = network.run("ledger status").ok()["money"].clone();
     assert_eq!((&money["repair"], &money["adds_up"]), (&"3".into(), &true.into()), "{money}");
-    // The first order was delivered without them, and costs nobody anything.
+    // The first order was delivered without them, and costs them nothing.
     let orders = network.run("orders --as buyer").ok()["orders"].clone();
     assert_eq!(orders[0]["state"], "settled", "{orders}");
 }
