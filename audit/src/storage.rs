@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use symbolon_protocol::{
-    id::{AccountId, DealId, Hash, NodeId, OrderId},
+    id::{AccountId, DealId, Hash, NodeId, ObjectId, OrderId},
     ledger::{
         block::{Event, Place, Reason},
         rows::HoldKey,
@@ -142,6 +142,8 @@ impl NodeBook {
 #[derive(Debug)]
 pub(super) struct DealBook {
     owner: AccountId,
+    object: ObjectId,
+    segment: u32,
     start: u64,
     end: u64,
     reserve: u128,
@@ -620,8 +622,11 @@ impl Auditor {
         let (total, stage, reserve) = (usize::from(terms.total), Stage::Open, cost[2]);
         let (length, required) = (terms.length, usize::from(terms.required));
         let (owner, forfeited) = (sender, 0);
+        let (object, segment) = (terms.object, terms.segment);
         let book = DealBook {
             owner,
+            object,
+            segment,
             start,
             end,
             reserve,
@@ -885,6 +890,9 @@ impl Auditor {
         if deal.keepers().any(|(_, keeper)| self.is_late(&keeper.node)) {
             return Err(format!("deal {id} changes a table whose layer is known"));
         }
+        if self.is_sold(sender, deal.object) {
+            return Err(format!("deal {id} ends while a sale binds it"));
+        }
         let deal = self.deals.get_mut(&id).expect("it is open");
         let begun = deal.start <= epoch;
         let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });
@@ -1001,6 +1009,40 @@ impl Auditor {
     /// Whether a node repairs for others.
     pub(super) fn offers(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(|book| book.caretaker)
+    }
+
+    /// Whether a deal is one of this account for this segment of an object.
+    pub(super) fn is_deal_of(
+        &self,
+        id: &DealId,
+        owner: AccountId,
+        object: ObjectId,
+        segment: u32,
+    ) -> bool {
+        self.deals.get(id).is_some_and(|deal| {
+            let of = (deal.owner, deal.object, deal.segment);
+            let stands = matches!(deal.stage, Stage::Open | Stage::Completed);
+            of == (owner, object, segment) && stands
+        })
+    }
+
+    /// The first epoch in which an open deal is over.
+    pub(super) fn end_of(&self, id: &DealId) -> Option<u64> {
+        let deal = self.deals.get(id).filter(|deal| deal.stage == Stage::Open)?;
+        (self.epoch < deal.end).then_some(deal.end)
+    }
+
+    /// Whether the term of a deal has not ended.
+    pub(super) fn has_term(&self, id: &DealId) -> bool {
+        self.deals.get(id).is_some_and(|deal| self.epoch < deal.end)
+    }
+
+    /// A node loses a part of its collateral, and half of what its proofs have earned it.
+    pub(super) fn fine(&mut self, node: &NodeId, part: u128) {
+        let book = self.nodes.get_mut(node).expect("it keeps a shard");
+        book.take(part);
+        let (epochs, pay, bytes) = book.clean;
+        book.clean = (epochs / 2, pay / 2, bytes / 2);
     }
 
     /// Who keeps the shards of a deal, by index.

@@ -134,6 +134,8 @@ pub(crate) enum Verb {
     Market(commands::market::Args),
     /// Buy access, and fetch what was bought
     Buy(commands::buy::Args),
+    /// Show an order, complain about what was bought, or acknowledge it
+    Order(commands::order::Args),
     /// List what you bought and sold
     Orders(commands::orders::Args),
     /// Money: balance, history, faucet, send

@@ -266,7 +266,7 @@ pub(crate) async fn look_at_vaults(shared: &Shared) -> Result<(), CannotFollow> 
 /// Vaults whose rows are read at once.
 const VAULTS: usize = 256;
 
-/// Orders that wait for their release to be posted.
+/// Orders that wait for something that this node has to put on the ledger: a release, or a cell.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     waiting: Mutex<Waiting>,
@@ -275,19 +275,20 @@ pub(crate) struct Schedule {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Paid orders that the custodian has not read yet.
+    /// Orders that the node has not read yet.
     new: BTreeSet<OrderId>,
     /// Whether this node has become a custodian of a vault, which may have open orders.
     look: bool,
-    /// Orders by the time to post their release, in milliseconds since the Unix epoch.
+    /// Orders by the time to post, in milliseconds since the Unix epoch.
     due: BTreeSet<(LedgerTime, OrderId)>,
     /// Number of failed attempts for each order.
     tries: BTreeMap<OrderId, u32>,
 }
 
 impl Schedule {
-    /// An order was paid. The custodian finds out later whether the node has a share of its vault.
-    pub(crate) fn paid(&self, order: OrderId) {
+    /// An order may wait for this node. It finds out later whether it does: whether it has a share of the vault, or a
+    /// shard of the deal.
+    pub(crate) fn add(&self, order: OrderId) {
         self.waiting().new.insert(order);
         self.changed.notify_one();
     }
@@ -306,11 +307,11 @@ impl Schedule {
         self.waiting.lock().expect("no code that holds the schedule panics")
     }
 
-    fn take_new(&self) -> Vec<OrderId> {
+    pub(crate) fn take_new(&self) -> Vec<OrderId> {
         std::mem::take(&mut self.waiting().new).into_iter().collect()
     }
 
-    fn take_due(&self, now_ms: LedgerTime) -> Option<OrderId> {
+    pub(crate) fn take_due(&self, now_ms: LedgerTime) -> Option<OrderId> {
         let mut waiting = self.waiting();
         let first = *waiting.due.first()?;
         if first.0 > now_ms {
@@ -318,6 +319,16 @@ impl Schedule {
         }
         waiting.due.remove(&first);
         Some(first.1)
+    }
+
+    /// Waits until there is something new, or something is due.
+    pub(crate) async fn wait(&self, shared: &Shared) {
+        let next_ms = self.next_ms().unwrap_or(LedgerTime::NEVER);
+        tokio::select! {
+            biased;
+            () = self.changed.notified() => {}
+            () = sleep_long(shared, next_ms) => {}
+        }
     }
 
     fn next_ms(&self) -> Option<LedgerTime> {
@@ -328,7 +339,7 @@ impl Schedule {
         self.waiting().due.insert((due_ms, order));
     }
 
-    fn again(&self, now_ms: LedgerTime, order: OrderId) {
+    pub(crate) fn again(&self, now_ms: LedgerTime, order: OrderId) {
         let mut waiting = self.waiting();
         let tries = waiting.tries.entry(order).or_default();
         *tries += 1;
@@ -336,7 +347,7 @@ impl Schedule {
         waiting.due.insert((now_ms.saturating_add(Millis(wait_ms)), order));
     }
 
-    fn done(&self, order: &OrderId) {
+    pub(crate) fn done(&self, order: &OrderId) {
         self.waiting().tries.remove(order);
     }
 }
@@ -367,12 +378,10 @@ pub(crate) async fn post_releases(shared: &Shared) {
         while let Some(order) = shared.schedule.take_due(shared.now_ms()) {
             post(shared, order).await;
         }
-        let next_ms = shared.schedule.next_ms().unwrap_or(LedgerTime::NEVER);
         tokio::select! {
             biased;
             () = shared.stopped() => return,
-            () = shared.schedule.changed.notified() => {}
-            () = sleep_long(shared, next_ms) => {}
+            () = shared.schedule.wait(shared) => {}
         }
     }
 }
@@ -385,7 +394,7 @@ async fn sleep_long(shared: &Shared, until_ms: LedgerTime) {
 
 /// Schedules every open order that the ledger has.
 pub(crate) async fn find_open_orders(shared: &Shared) -> Result<(), LedgerError> {
-    let visit = |(_, order), _| shared.schedule.paid(order);
+    let visit = |(_, order), _| shared.schedule.add(order);
     for_each(&shared.ledger, OrdersDue, visit).await
 }
 

@@ -135,7 +135,10 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
         shared.view.shards_left.notify_one();
     }
     for order in &digest.paid {
-        shared.schedule.paid(*order);
+        shared.schedule.add(*order);
+    }
+    for order in &digest.asked {
+        shared.questions.add(*order);
     }
     shared.view.earn(digest.earned);
     shared.view.reached(height, header.facts.time_ms, shared.host.ticks_ms());
@@ -231,6 +234,8 @@ struct Digest {
     refunded: Vec<OrderId>,
     /// Orders whose keys may be released.
     paid: Vec<OrderId>,
+    /// Orders whose buyers ask nodes for a cell.
+    asked: Vec<OrderId>,
     /// The last epoch that began.
     epoch: Option<u64>,
     /// The epoch of this node's last window that opened.
@@ -360,6 +365,7 @@ impl Digest {
             Event::ShardLost { .. } => self.lost = true,
             Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
+            Event::CellAsked { order, .. } => self.asked.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),
             Event::Revoked { link, by } => self.revoked.push((*link, *by)),
             Event::Moved { amount, reason: Reason::Proven { node: earner, .. }, .. }

@@ -13,7 +13,7 @@ pub mod seal;
 pub mod segment;
 
 pub use key::{FileKey, MaskKey};
-pub use layout::{Layout, LayoutError, Location, SegmentLayout, StripeLayout};
+pub use layout::{CellPlace, Layout, LayoutError, Location, SegmentLayout, StripeLayout};
 pub use manifest::{Codec, Manifest, MaskMode};
 pub use scheme::{Scheme, SchemeError};
 pub use segment::{ContentError, Rebuilder, SegmentCoder};

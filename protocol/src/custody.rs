@@ -18,6 +18,7 @@ mod delivery;
 mod deposit;
 mod release;
 mod sharing;
+mod shown;
 
 use alloc::vec::Vec;
 
@@ -109,6 +110,18 @@ record! {
         /// `Yb = yb B`.
         pub point: Point,
         /// Challenge.
+        pub e: Scalar,
+        /// Response.
+        pub z: Scalar,
+    }
+}
+
+record! {
+    /// What the releases of an order open, shown by its buyer: everyone can compute the key point from it.
+    pub struct ShownKey {
+        /// `D = yb S`, where `S` is the sum of `l_i U_i` over the releases that count.
+        pub shared: Point,
+        /// Challenge of the proof that `D` is to `S` as the delivery key is to `B`.
         pub e: Scalar,
         /// Response.
         pub z: Scalar,

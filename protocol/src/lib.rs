@@ -7,6 +7,7 @@
 //! - [`proof`]: proofs that a node has a shard's bytes, leaf by leaf, against its BLAKE3 root;
 //! - [`grant`]: permission as a signed chain that only narrows;
 //! - [`custody`]: keys that custodians hold in shares, and release for a paid order;
+//! - [`dispute`]: what is listed of a file's keys and cells, and how a lie about it is proven;
 //! - [`ledger`]: money, deals, epochs, listings and orders as `validate` and `apply`;
 //! - [`names`]: the index of an owner's names, as the network keeps it;
 //! - [`session`]: upload and reading as pure procedures; [`wire`]: the messages between parties.
@@ -81,6 +82,7 @@ pub mod content;
 pub mod custody;
 pub mod deletion;
 pub mod describe;
+pub mod dispute;
 pub mod envelope;
 pub mod grant;
 pub mod id;

@@ -15,7 +15,6 @@ use crate::{
         seal::{self, LeafParts, SealError},
     },
     id::Hash,
-    limits::{CELL_BYTES, TAG_BYTES},
     merkle, record,
 };
 
@@ -93,43 +92,10 @@ pub fn picks(seed: &Hash, cells: u64, count: u8) -> Vec<u64> {
     picked.into_iter().collect()
 }
 
-/// The place of a cell: its segment, its number there, its plain bytes in the file, its size.
-struct Place {
-    segment: u32,
-    in_segment: u64,
-    start: u64,
-    length: usize,
-    room: usize,
-    end: Option<u64>,
-}
-
-fn place(layout: &Layout, cell: u64) -> Option<Place> {
-    // All segments but the last are full, so the code need not walk a list of them.
-    let full = Layout::full_segment(layout.scheme(), 0).ok()?.cells();
-    let segment = layout.segment(u32::try_from(cell / full).ok()?).ok()?;
-    if segment.first_cell + segment.cells() <= cell {
-        return None;
-    }
-    let in_segment = cell.checked_sub(segment.first_cell)?;
-    let stripe = u32::try_from(in_segment / u64::from(segment.required)).ok()?;
-    let stripe = segment.stripe(stripe)?;
-    let room = stripe.plain_bytes;
-    let before = (in_segment - stripe.first_in_segment).checked_mul(room as u64)?;
-    let length = (stripe.plain_length as u64).saturating_sub(before).min(room as u64);
-    Some(Place {
-        segment: segment.segment,
-        in_segment,
-        start: stripe.plain_start + before,
-        length: usize::try_from(length).ok()?,
-        room,
-        end: (cell + 1 == layout.cells()).then(|| layout.length()),
-    })
-}
-
 /// The bytes of the file in a cell: their start and their number.
 #[must_use]
 pub fn cell_range(layout: &Layout, cell: u64) -> Option<(u64, usize)> {
-    place(layout, cell).map(|place| (place.start, place.length))
+    layout.cell(cell).map(|place| (place.plain_start, place.plain_length))
 }
 
 impl PreviewCell {
@@ -143,9 +109,9 @@ impl PreviewCell {
         plain: &[u8],
         leaves: &[Hash],
     ) -> Option<Self> {
-        let place = place(layout, cell).filter(|place| place.length == plain.len())?;
+        let place = layout.cell(cell).filter(|place| place.plain_length == plain.len())?;
         let key = key.cell_key(place.segment, place.in_segment);
-        let mut sealed = vec![0; place.room];
+        let mut sealed = vec![0; place.room()];
         sealed[..plain.len()].copy_from_slice(plain);
         let tag = seal::seal(&key, place.end, &mut sealed);
         sealed.extend_from_slice(&tag);
@@ -156,17 +122,17 @@ impl PreviewCell {
     pub fn open(&self, manifest: &Manifest) -> Result<Vec<u8>, PreviewError> {
         let cell = self.cell;
         let layout = manifest.layout()?;
-        let place = place(&layout, cell).ok_or(PreviewError::OtherCells)?;
-        if self.sealed.len() > CELL_BYTES || self.sealed.len() != place.room + TAG_BYTES {
+        let place = layout.cell(cell).ok_or(PreviewError::OtherCells)?;
+        if self.sealed.len() != place.sealed_bytes {
             return Err(PreviewError::Size { cell });
         }
-        let mut plain = vec![0; place.room];
+        let mut plain = vec![0; place.room()];
         seal::open(&self.key, place.end, &self.sealed, &mut plain)
             .map_err(|why| PreviewError::Sealed { cell, why })?;
         let leaf = LeafParts::new(&self.key, &self.sealed, &plain).leaf(cell);
         merkle::verify(&manifest.content_root, cell, layout.cells(), &leaf, &self.path)
             .map_err(|_| PreviewError::NotListed { cell })?;
-        plain.truncate(place.length);
+        plain.truncate(place.plain_length);
         Ok(plain)
     }
 }

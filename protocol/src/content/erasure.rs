@@ -112,6 +112,24 @@ impl fmt::Debug for Code {
     }
 }
 
+/// The cell of one shard, rebuilt from the cells of `required` others of the same stripe.
+///
+/// # Panics
+/// If there are fewer cells, of different sizes, or of shards that the scheme does not have.
+#[must_use]
+pub fn rebuild_cell(scheme: Scheme, cells: &[(u8, Vec<u8>)], wanted: u8) -> Vec<u8> {
+    let code = Code::new(scheme).expect("a scheme that was checked");
+    let mut used: Vec<&(u8, Vec<u8>)> = cells.iter().collect();
+    used.sort_by_key(|(index, _)| *index);
+    used.truncate(usize::from(scheme.required));
+    let recipe = code.recipe(used.iter().map(|(index, _)| *index).collect(), &[wanted]);
+    let mut out = vec![0; used[0].1.len()];
+    for (factor, (_, cell)) in recipe.rows.iter().zip(used) {
+        mul_slice_xor(*factor, cell, &mut out);
+    }
+    out
+}
+
 /// Writes to `out` the combination of the blocks that lie one after the other in `packed`, each at the
 /// beginning of its [`BLOCK_BYTES`].
 pub(crate) fn combine(row: &[u8], packed: &[u8], out: &mut [u8]) {

@@ -125,6 +125,35 @@ pub struct Location {
     pub offset: usize,
 }
 
+/// The place of one data cell of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellPlace {
+    /// The segment.
+    pub segment: u32,
+    /// Its number among the data cells of the segment.
+    pub in_segment: u64,
+    /// The stripe of the segment.
+    pub stripe: u32,
+    /// The data shard.
+    pub shard: u8,
+    /// Its sealed bytes.
+    pub sealed_bytes: usize,
+    /// Where its first byte is in the file.
+    pub plain_start: u64,
+    /// Bytes of the file in it, without padding.
+    pub plain_length: usize,
+    /// The file's length, if it is the last cell.
+    pub end: Option<u64>,
+}
+
+impl CellPlace {
+    /// Its plain bytes, with padding.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.sealed_bytes - TAG_BYTES
+    }
+}
+
 impl Layout {
     /// The layout of a file of `length` bytes.
     pub fn new(scheme: Scheme, length: u64) -> Result<Self, LayoutError> {
@@ -211,6 +240,33 @@ impl Layout {
     pub fn cells(&self) -> u64 {
         let stripes = u64::from(self.segments - 1) * u64::from(STRIPES_MAX);
         (stripes + u64::from(self.last_stripes)) * u64::from(self.scheme.required)
+    }
+
+    /// The place of a data cell, counted over the whole file; `None` if the file has no such cell.
+    #[must_use]
+    pub fn cell(&self, cell: u64) -> Option<CellPlace> {
+        // All segments but the last are full, so there is no list of them to walk.
+        let full = Self::full_segment(self.scheme, 0).ok()?.cells();
+        let segment = self.segment(u32::try_from(cell / full).ok()?).ok()?;
+        if segment.first_cell + segment.cells() <= cell {
+            return None;
+        }
+        let in_segment = cell.checked_sub(segment.first_cell)?;
+        let required = u64::from(segment.required);
+        let stripe = segment.stripe(u32::try_from(in_segment / required).ok()?)?;
+        let before = in_segment % required * stripe.plain_bytes as u64;
+        let length = (stripe.plain_length as u64).saturating_sub(before);
+        let shard = u8::try_from(in_segment % required).ok()?;
+        Some(CellPlace {
+            segment: segment.segment,
+            in_segment,
+            stripe: stripe.stripe,
+            shard,
+            sealed_bytes: stripe.cell_bytes,
+            plain_start: stripe.plain_start + before,
+            plain_length: usize::try_from(length.min(stripe.plain_bytes as u64)).ok()?,
+            end: stripe.end_at(shard),
+        })
     }
 
     /// Bytes of all shards of all segments together.

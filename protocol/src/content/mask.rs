@@ -92,6 +92,12 @@ impl Mask {
 }
 
 impl ShardMask {
+    /// The mask of this index key.
+    #[must_use]
+    pub fn of_key(index_key: &[u8; 32]) -> Self {
+        Self(Some(Zeroizing::new(*index_key)))
+    }
+
     /// Masks, or unmasks, the bytes at `offset` of the shard.
     ///
     /// # Panics

@@ -247,7 +247,7 @@ fn shared(
     let mut u_sum = RistrettoPoint::identity();
     let mut v_sum = RistrettoPoint::identity();
     for (index, u, v) in used {
-        let coefficient = lagrange(*index, used);
+        let coefficient = lagrange(*index, used.iter().map(|(other, ..)| *other));
         u_sum += curve::point(u, "U")? * coefficient;
         v_sum += curve::point(v, "V")? * coefficient;
     }
@@ -255,9 +255,9 @@ fn shared(
 }
 
 /// The product of `j / (j - index)` over the other indices `j`, which are all different.
-fn lagrange(index: u8, parts: &[Part<'_>]) -> Number {
+pub(super) fn lagrange(index: u8, indexes: impl Iterator<Item = u8>) -> Number {
     let own = Number::from(index);
-    let others = parts.iter().map(|(other, ..)| *other).filter(|other| *other != index);
+    let others = indexes.filter(|other| *other != index);
     let (above, below) =
         others.map(Number::from).fold((Number::ONE, Number::ONE), |(above, below), other| {
             (above * other, below * (other - own))

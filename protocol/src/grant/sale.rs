@@ -51,7 +51,9 @@ impl PaidOrder {
     #[must_use]
     pub fn of(chain: &ChainId, order: &Order, listing: &Listing) -> Self {
         let refunded = match order.state {
-            OrderState::Paid | OrderState::Delivered | OrderState::Settled => false,
+            OrderState::Paid | OrderState::Delivered | OrderState::Asked | OrderState::Settled => {
+                false
+            }
             OrderState::Refunded => true,
         };
         Self {

@@ -13,7 +13,7 @@ use crate::{
         books::Books,
         execute::{self, Pushed},
         fees, order,
-        rows::{Listings, Nodes, OrderState, Orders, Vaults},
+        rows::{Deals, Listings, Nodes, OrderState, Orders, Vaults},
         state::{State, StateExt},
         status::Status,
         transaction::{Acceptance, Action, DealTerms, Transaction},
@@ -97,7 +97,8 @@ fn judge_noting<S: State + ?Sized>(
 }
 
 /// Whether a transaction has a deadline that somebody else could make its sender miss: a proof of a node that has
-/// something to prove, a custodian's release of a paid order, by either of the two who may post it, a buyer's acknowledgement. An engine gives these a lane of
+/// something to prove, a custodian's release of a paid order, by either of the two who may post it, a node's cell that a
+/// buyer asked for, a buyer's acknowledgement or complaint. An engine gives these a lane of
 /// their own. Only a sender that the rows name for it can have one, and each only once.
 pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> bool {
     let sender = transaction.sender;
@@ -125,6 +126,17 @@ pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> boo
         }
         Action::Acknowledge { order: id, .. } => {
             let order = state.get(Orders, id);
+            order.is_some_and(|order| order.buyer == sender && order::open(order.state))
+        }
+        Action::AnswerCell { order, .. } => {
+            let asked = state.get(Orders, order).and_then(|order| order.asked);
+            let Some(asked) = asked else { return false };
+            let deal = state.get(Deals, &asked.deal);
+            let shard = deal.as_ref().and_then(|deal| deal.kept_by(&NodeId::from(sender)));
+            shard.is_some_and(|(index, _)| !asked.answered.contains(&index))
+        }
+        Action::Complain { order, .. } => {
+            let order = state.get(Orders, order);
             order.is_some_and(|order| order.buyer == sender && order::open(order.state))
         }
         _ => false,

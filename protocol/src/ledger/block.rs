@@ -181,6 +181,16 @@ choice! {
             /// Of which node.
             node: NodeId,
         },
+        /// A listing's bond was placed, given back or forfeited.
+        Bond = 11 {
+            /// Of which listing.
+            listing: ListingId,
+        },
+        /// The bond of a complaint was placed, given back or forfeited.
+        Complaint = 12 {
+            /// About which order.
+            order: OrderId,
+        },
         /// A custodian kept silent about an order, and its buyer got nothing.
         Silent = 15 {
             /// Which custodian.
@@ -316,6 +326,23 @@ choice! {
         NodeRetired = 19 {
             /// The node.
             node: NodeId,
+        },
+        /// A complaint about a listing was upheld: it takes no more orders, and those that are open are refunded.
+        ListingFrozen = 24 {
+            /// The listing.
+            listing: ListingId,
+        },
+        /// A complaint was dismissed.
+        ComplaintDismissed = 25 {
+            /// The order that it was about.
+            order: OrderId,
+        },
+        /// A buyer asks nodes for a cell: they are to put it on the ledger.
+        CellAsked = 26 {
+            /// The order.
+            order: OrderId,
+            /// The deal whose nodes keep it.
+            deal: DealId,
         },
     }
 }

@@ -13,10 +13,10 @@ use crate::{
     ledger::{
         block::{Event, Place, Reason},
         rows::{
-            Account, Accounts, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue, DealsOf,
-            Degraded, Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings, ListingsOf, Nodes,
-            Orders, OrdersDue, OrdersOf, Pools, PoolsTable, Repairs, Revocations, Roots, SeenTable,
-            SeenUntil, Slots, Table, Vaults, Windows,
+            Account, Accounts, Answers, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue,
+            DealsOf, Degraded, Draws, Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings,
+            ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable, Repairs,
+            Revocations, Roots, Sales, SeenTable, SeenUntil, Slots, Table, Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -59,7 +59,11 @@ no_money!(
     ListingsOf,
     KeptUntil,
     Cares,
-    Repairs
+    Repairs,
+    Sales,
+    Mandates,
+    Draws,
+    Answers
 );
 
 /// The ledger during a block: the rows before it, and the changes.

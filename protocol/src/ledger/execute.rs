@@ -20,7 +20,7 @@ use crate::{
         beacon::{self, Beacon},
         block::{BlockInputs, Event, Genesis},
         books::Books,
-        closing, epoch, extend,
+        closing, dispute, epoch, extend,
         fees::{self, Bill},
         field::check_fields,
         kept, listing, lost, nodes, order, place, proving, revocation, root,
@@ -121,6 +121,7 @@ enum Effect {
     Vault(vault::Dealt),
     Listing(listing::Effect),
     Order(order::Effect),
+    Dispute(dispute::Effect),
     Revoke(revocation::Revoked),
     Root(root::Effect),
     Node(nodes::Effect),
@@ -129,12 +130,14 @@ enum Effect {
 
 impl Effect {
     /// What leaves the sender's balance, besides fee and deposit.
-    fn spends(&self) -> Amount {
+    fn spends<S: State + ?Sized>(&self, books: &Books<'_, S>) -> Amount {
         match self {
             Self::Account(account::Effect::Transfer { amount, .. }) => *amount,
             Self::Node(effect) => effect.spends(),
             Self::Storage(effect) => effect.spends(),
             Self::Order(order::Effect::Order { order, .. }) => order.amount,
+            Self::Listing(effect) => effect.spends(),
+            Self::Dispute(effect) => effect.spends(books),
             _ => Amount::ZERO,
         }
     }
@@ -394,7 +397,7 @@ fn validate<S: State + ?Sized>(
         .map_err(|_| Status::BadField)?;
     let bill = fees::bill(books, &sender, &transaction.action);
     let effect = validate_action(books, transaction, &bill, signatures)?;
-    if bill.with(effect.spends()).is_none_or(|total| books.account(&sender).balance < total) {
+    if bill.with(effect.spends(books)).is_none_or(|total| books.account(&sender).balance < total) {
         return Err(Status::BalanceTooLow);
     }
     let checked = Checked { sender, id, valid_until, digest, bill, effect };
@@ -498,6 +501,15 @@ fn validate_action<S: State + ?Sized>(
         Action::Acknowledge { order, custodians } => {
             order::check_acknowledge(books, sender, *order, custodians).map(Effect::Order)
         }
+        Action::CoverListing { listing, first, deals } => {
+            listing::check_cover(books, sender, *listing, *first, deals).map(Effect::Listing)
+        }
+        Action::Complain { order, complaint } => {
+            dispute::check_complaint(books, sender, *order, complaint).map(Effect::Dispute)
+        }
+        Action::AnswerCell { order, kept, path } => {
+            dispute::check_answer(books, sender, *order, kept, path).map(Effect::Dispute)
+        }
         Action::Revoke { link, until_ms } => {
             revocation::check(books, sender, *link, *until_ms).map(Effect::Revoke)
         }
@@ -522,6 +534,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Vault(dealt) => vault::apply(books, dealt),
         Effect::Listing(effect) => listing::apply(books, effect),
         Effect::Order(effect) => order::apply(books, effect),
+        Effect::Dispute(effect) => dispute::apply(books, effect),
         Effect::Revoke(revoked) => revocation::apply(books, revoked),
         Effect::Root(effect) => root::apply(books, effect),
         Effect::Node(effect) => nodes::apply(books, effect),

@@ -11,7 +11,7 @@ use crate::{
         block::{Place, Reason},
         books::Books,
         params::{BP, Params},
-        rows::{Accounts, Cares, Nodes, Roots},
+        rows::{Accounts, Cares, Draws, Nodes, Roots},
         state::State,
         status::Status,
         transaction::{Action, Transaction},
@@ -61,6 +61,10 @@ pub fn units(action: &Action) -> u64 {
         Action::List { .. } => 5,
         Action::Order { .. } | Action::ClaimRepair { .. } => 1,
         Action::PostRelease { .. } => 5,
+        // A row is read for each.
+        Action::CoverListing { deals, .. } => deals.len() as u64,
+        // The proof of a key, or hashes and an unmasking of 64 KiB.
+        Action::Complain { .. } | Action::AnswerCell { .. } => 5,
         Action::Faucet
         | Action::Transfer { .. }
         | Action::RegisterNode { .. }
@@ -112,6 +116,10 @@ pub fn weight(action: &Action) -> u64 {
         | Action::RotateVault { .. }
         | Action::Preview { .. }
         | Action::EndListing { .. }
+        | Action::CoverListing { .. }
+        // What nodes put on the ledger is there until the order goes on: the bond of the complaint is for that.
+        | Action::Complain { .. }
+        | Action::AnswerCell { .. }
         | Action::PostRelease { .. }
         | Action::Acknowledge { .. } => 0,
     }
@@ -133,7 +141,10 @@ pub fn fee(params: &Params, action: &Action) -> Amount {
         // Only a development network has one.
         Action::Faucet => Amount::ZERO,
         // Each of these is useful once, and the rows name who may send it.
-        Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. } => {
+        Action::Prove { .. }
+        | Action::PostRelease { .. }
+        | Action::Acknowledge { .. }
+        | Action::AnswerCell { .. } => {
             let part = Amount(whole).fraction(u64::from(params.duty_fee_bp), BP);
             part.unwrap_or(Amount(whole))
         }
@@ -209,11 +220,21 @@ pub(super) fn bill<S: State + ?Sized>(
         _ if is_there => Amount::ZERO,
         _ => deposit(params, action),
     };
-    // The row of an account stays for ever, so it is no deposit.
+    // The rows of an account and of a draw stay for ever, so they are no deposit.
     let new = receivers(action).into_iter().filter(|account| !books.has(Accounts, account));
-    let rows = of_weight(params, new.count() as u64);
+    let rows = of_weight(params, new.count() as u64 + u64::from(makes_draw(books, action)));
     let fee = fee.checked_add(rows).expect("both are far from the largest amount");
     Bill { fee, deposit }
+}
+
+/// Whether an action has a preview drawn for a content root that has none yet.
+fn makes_draw<S: State + ?Sized>(books: &Books<'_, S>, action: &Action) -> bool {
+    match action {
+        Action::List { terms, .. } => {
+            0 < terms.preview_cells && !books.has(Draws, &terms.manifest.content_root)
+        }
+        _ => false,
+    }
 }
 
 /// The accounts that an action names as receivers of money, each once.

@@ -11,16 +11,18 @@ use thiserror::Error;
 use crate::{
     amount::Amount,
     codec::Encode,
+    content::MaskMode,
     custody::{CustodyAcceptance, CustodyError, VaultKey, required_max},
     grant,
     id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId, VaultId},
     ledger::{
         care::{CARED_DEALS_MAX, CARED_SHARDS_MAX, CARETAKERS_MAX},
         extend::{EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX},
+        listing::COVERED_DEALS_MAX,
         lost::DECLARED_SHARDS_MAX,
         params::Params,
         place::PLACED_SHARDS_MAX,
-        range::{Offer, OutOfRange, check_epochs, within},
+        range::{Offer, OutOfRange, bond_min, check_epochs, within},
         rows::{Access, Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
         state::{State, StateExt},
         transaction::{Acceptance, Action, CaredDeal, DealTerms, LostShard},
@@ -87,6 +89,8 @@ pub fn check_fields<S: State + ?Sized>(
         | Action::EndDeal { .. }
         | Action::EndListing { .. }
         | Action::PostRelease { .. }
+        | Action::Complain { .. }
+        | Action::AnswerCell { .. }
         | Action::RetireNode
         | Action::Revoke { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(sender, to, *amount),
@@ -111,6 +115,10 @@ pub fn check_fields<S: State + ?Sized>(
             must(*amount > Amount::ZERO, "amount", "is 0, it must be more")
         }
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
+        Action::CoverListing { deals, .. } => {
+            within("deals", deals.len() as u64, 1, COVERED_DEALS_MAX as u64)?;
+            must(differ(deals.iter()), "deals", "name one twice")
+        }
         Action::RotateVault { vault, key, custodians } => {
             rotation(state, sender, vault, (key, custodians))
         }
@@ -321,12 +329,22 @@ fn listing(terms: &Terms, params: &Params) -> Result<(), FieldFault> {
         cells: terms.cells,
     };
     offer.check(params)?;
+    must(
+        bond_min(params, terms.price) <= terms.bond,
+        "bond",
+        "is less than the part of the price that this ledger asks for",
+    )?;
     let mandate = terms.mandate.to_bytes().len() as u64;
     within("mandate_bytes", mandate, 0, MANDATE_BYTES_MAX as u64)?;
     let Ok(layout) = terms.manifest.layout() else {
         return must(false, "manifest", "has a scheme or a length that no file can have");
     };
-    Ok(within("cells", terms.cells, layout.cells(), layout.cells())?)
+    within("cells", terms.cells, layout.cells(), layout.cells())?;
+    must(
+        terms.manifest.mask == MaskMode::ChaCha20,
+        "manifest",
+        "is of public content, which needs no key",
+    )
 }
 
 fn preview<S: State + ?Sized>(state: &S, listing: &ListingId) -> Result<(), FieldFault> {

@@ -16,6 +16,7 @@ use crate::{
             Kept, KeptUntil, ListingState, Listings, ListingsOf, Nothing, Orders, OrdersOf,
             Revocations, Table,
         },
+        sale,
         state::State,
     },
     time::{LedgerTime, Millis},
@@ -70,7 +71,7 @@ fn remove_order<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId) {
 
 fn remove_listing<S: State + ?Sized>(books: &mut Books<'_, S>, id: ListingId) {
     let listing = books.get(Listings, &id).expect("what is kept was listed");
-    assert!(listing.state == ListingState::Ended, "a listing that takes orders stays");
+    assert!(listing.state != ListingState::Open, "a listing that takes orders stays");
     assert!(listing.orders == 0, "a listing stays while an order names it");
     if listing.terms.preview_cells > 0 && listing.preview_seed.is_none() {
         // The ledger stood still for so long that the tick of its preview has not come.
@@ -78,5 +79,7 @@ fn remove_listing<S: State + ?Sized>(books: &mut Books<'_, S>, id: ListingId) {
     }
     books.remove(Listings, &id);
     books.remove(ListingsOf, &listing::of_seller(id, &listing));
+    let mandate = listing::mandate_of(books, &listing);
+    sale::forget(books, mandate, &listing);
     fees::give_back(books, listing.seller, fees::LISTING);
 }

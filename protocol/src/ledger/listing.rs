@@ -1,20 +1,22 @@
-//! Listings: files for sale, their terms and previews.
+//! Listings: files for sale, their terms, the deals that keep them, and previews.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
+    amount::Amount,
+    content::SegmentLayout,
     custody, grant,
-    id::{AccountId, Hash, ListingId, ObjectId, Opening},
+    id::{AccountId, DealId, Hash, LinkId, ListingId, ObjectId, Opening},
     ledger::{
         beacon::Layers,
         block::Event,
         books::Books,
         kept,
         rows::{
-            AwaitBeacon, Kept, Listing, ListingState, Listings, ListingsOf, Nothing, PublicRef,
-            Revocations, Table, Terms, Vaults,
+            AwaitBeacon, Cover, Deal, DealState, Deals, Draw, Draws, Kept, Listing, ListingState,
+            Listings, ListingsOf, Mandates, Nothing, PublicRef, Revocations, Table, Terms, Vaults,
         },
-        signing,
+        sale, signing,
         state::State,
         status::Status,
     },
@@ -36,7 +38,25 @@ pub(super) enum Effect {
         id: ListingId,
         listing: Box<Listing>,
     },
+    /// More of its deals were shown.
+    Cover {
+        id: ListingId,
+        listing: Box<Listing>,
+    },
 }
+
+impl Effect {
+    /// What leaves the sender's balance.
+    pub(super) fn spends(&self) -> Amount {
+        match self {
+            Self::List { listing, .. } => listing.terms.bond,
+            Self::Preview { .. } | Self::End { .. } | Self::Cover { .. } => Amount::ZERO,
+        }
+    }
+}
+
+/// Deals that one transaction shows at most.
+pub const COVERED_DEALS_MAX: usize = 256;
 
 pub(super) fn check_list<S: State + ?Sized>(
     books: &Books<'_, S>,
@@ -57,7 +77,7 @@ pub(super) fn check_list<S: State + ?Sized>(
         return Err(Status::NotYours);
     }
     let id = ListingId::of(&seller, opening);
-    if books.has(Listings, &id) {
+    if books.has(Listings, &id) || books.has(Mandates, &mandate) {
         return Err(Status::Exists);
     }
     let listing = Listing {
@@ -67,8 +87,10 @@ pub(super) fn check_list<S: State + ?Sized>(
         listed_ms: books.now(),
         preview_seed: None,
         preview: None,
+        cover: Cover { until: None, shown: 0, shown_until: u64::MAX },
         sold: 0,
         orders: 0,
+        open: 0,
     };
     Ok(Effect::List { id, listing: Box::new(listing) })
 }
@@ -93,6 +115,60 @@ pub(super) fn check_preview<S: State + ?Sized>(
     Ok(Effect::Preview { id, listing: Box::new(listing) })
 }
 
+/// Checks that the next segments of a listing's file have these deals.
+pub(super) fn check_cover<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    id: ListingId,
+    first: u32,
+    deals: &[DealId],
+) -> Result<Effect, Status> {
+    let rows = deals.iter().map(|deal| books.get(Deals, deal)).collect::<Option<Vec<_>>>();
+    let rows = rows.ok_or(Status::UnknownDeal)?;
+    let mut listing = books.get(Listings, &id).ok_or(Status::UnknownListing)?;
+    if listing.seller != sender || rows.iter().any(|deal| deal.owner != sender) {
+        return Err(Status::NotYours);
+    }
+    if listing.state != ListingState::Open {
+        return Err(Status::ListingEnded);
+    }
+    let is_over = |deal: &Deal| deal.state != DealState::Open || deal.end <= books.chain.epoch;
+    if rows.iter().any(is_over) {
+        return Err(Status::DealClosed);
+    }
+    let layout = listing.terms.manifest.layout().expect("a listed manifest has a layout");
+    let cover = &mut listing.cover;
+    if first == 0 {
+        (cover.shown, cover.shown_until) = (0, u64::MAX);
+    }
+    if first != cover.shown {
+        return Err(Status::TooEarly);
+    }
+    let object = listing.terms.manifest.object;
+    for (number, deal) in (first..).zip(&rows) {
+        let keeps = layout.segment(number).is_ok_and(|segment| is_of(deal, object, &segment));
+        if !keeps {
+            return Err(Status::NotCovered);
+        }
+        cover.shown += 1;
+        cover.shown_until = cover.shown_until.min(deal.end);
+    }
+    if cover.shown == layout.segments() {
+        *cover = Cover { until: Some(cover.shown_until), shown: 0, shown_until: u64::MAX };
+    }
+    Ok(Effect::Cover { id, listing: Box::new(listing) })
+}
+
+/// Whether a deal is for this segment of an object, with a shard for each place and enough of them kept.
+pub(super) fn is_of(deal: &Deal, object: ObjectId, segment: &SegmentLayout) -> bool {
+    deal.object == object
+        && deal.segment == segment.segment
+        && deal.required == segment.required
+        && deal.shards.len() == usize::from(segment.total)
+        && deal.length == segment.shard_length
+        && usize::from(deal.required) <= deal.kept().count()
+}
+
 pub(super) fn check_end_listing<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
@@ -102,7 +178,7 @@ pub(super) fn check_end_listing<S: State + ?Sized>(
     if listing.seller != sender {
         return Err(Status::NotYours);
     }
-    if listing.state == ListingState::Ended {
+    if listing.state != ListingState::Open {
         return Err(Status::ListingEnded);
     }
     listing.state = ListingState::Ended;
@@ -111,20 +187,41 @@ pub(super) fn check_end_listing<S: State + ?Sized>(
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
     match effect {
-        Effect::List { id, listing } => {
-            books.put(Listings, &id, &listing);
+        Effect::List { id, mut listing } => {
+            let mandate = mandate_of(books, &listing);
+            books.put(Mandates, &mandate, &id);
             books.put(ListingsOf, &of_seller(id, &listing), &Nothing {});
+            sale::began(books, id, &listing);
             if 0 < listing.terms.preview_cells {
-                // The first tick that begins after this block: its layer has not been shown.
-                books.put(AwaitBeacon, &(books.chain.beacon.next_tick, id), &Nothing {});
+                draw(books, id, &mut listing);
             }
+            books.put(Listings, &id, &listing);
         }
-        Effect::Preview { id, listing } => books.put(Listings, &id, &listing),
+        Effect::Preview { id, listing } | Effect::Cover { id, listing } => {
+            books.put(Listings, &id, &listing);
+        }
         Effect::End { id, listing } => {
             books.put(Listings, &id, &listing);
+            sale::ended(books, id, &listing);
             keep_if_over(books, id, &listing);
         }
     }
+}
+
+/// The id of a listing's mandate.
+pub(super) fn mandate_of<S: State + ?Sized>(books: &Books<'_, S>, listing: &Listing) -> LinkId {
+    grant::mandate_id(books.id(), &listing.seller, &listing.terms.mandate)
+}
+
+/// Picks the preview cells of a listing: those that its content root was given before, or those of a tick to come.
+fn draw<S: State + ?Sized>(books: &mut Books<'_, S>, id: ListingId, listing: &mut Listing) {
+    if let Some(draw) = books.get(Draws, &listing.terms.manifest.content_root) {
+        listing.preview_seed = Some(draw.seed);
+        books.report(Event::PreviewPicked { listing: id });
+        return;
+    }
+    // The first tick that begins after this block: its layer has not been shown.
+    books.put(AwaitBeacon, &(books.chain.beacon.next_tick, id), &Nothing {});
 }
 
 /// The key of its row in [`ListingsOf`].
@@ -138,7 +235,7 @@ pub(super) fn keep_if_over<S: State + ?Sized>(
     id: ListingId,
     listing: &Listing,
 ) {
-    if listing.state == ListingState::Ended && listing.orders == 0 {
+    if listing.state != ListingState::Open && listing.orders == 0 {
         let now = books.now();
         kept::keep(books, now, Kept::Listing { listing: id });
     }
@@ -155,13 +252,18 @@ pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, layers:
     for ((tick, id), _) in due {
         let mut listing = books.get(Listings, &id).expect("what waits was listed");
         assert!(listing.preview_seed.is_none(), "a preview is picked once");
-        listing.preview_seed = Some(preview_seed(&layers.at(tick), &id));
+        // Two listings of one file may wait at the same time.
+        let root = listing.terms.manifest.content_root;
+        let drawn = || Draw { seed: preview_seed(&layers.at(tick), &root) };
+        let draw = books.get(Draws, &root).unwrap_or_else(drawn);
+        books.put(Draws, &root, &draw);
+        listing.preview_seed = Some(draw.seed);
         books.put(Listings, &id, &listing);
         books.remove(AwaitBeacon, &(tick, id));
         books.report(Event::PreviewPicked { listing: id });
     }
 }
 
-fn preview_seed(layer: &Hash, listing: &ListingId) -> Hash {
-    signing::hash_parts("symbolon 2026 preview v1", &[layer, listing])
+fn preview_seed(layer: &Hash, content_root: &Hash) -> Hash {
+    signing::hash_parts("symbolon 2026 preview v2", &[layer, content_root])
 }

@@ -5,16 +5,16 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::{
     amount::Amount,
     custody::{self, PostedRelease, Release},
-    grant,
     id::{AccountId, NodeId, OrderId},
     ledger::{
         block::{Event, Place, Reason},
         books::Books,
-        kept,
+        dispute, kept,
         rows::{
             Hold, HoldKey, Kept, ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders,
-            OrdersDue, OrdersOf, Revocations, Table, Vaults,
+            OrdersDue, OrdersOf, Refund, Table, Vaults,
         },
+        sale,
         state::State,
         status::Status,
         transaction::Action,
@@ -49,15 +49,19 @@ pub(super) fn check_order<S: State + ?Sized>(
         return Err(Status::Exists);
     }
     let terms = &listing.terms;
-    let mandate = grant::mandate_id(books.id(), &listing.seller, &terms.mandate);
-    let revoked = books.has(Revocations, &(mandate, listing.seller));
-    if listing.state == ListingState::Ended || revoked {
+    // Its mandate cannot be revoked while it is open.
+    if listing.state != ListingState::Open {
         return Err(Status::ListingEnded);
     }
     if listing.listed_ms != *listed_ms || terms.price != *price || terms.licence != *licence {
         return Err(Status::TermsChanged);
     }
     let now = books.now();
+    let access_until_ms = now.saturating_add(terms.access_ms);
+    let covered = listing.cover.until.is_some_and(|end| access_until_ms <= begins(books, end));
+    if !covered {
+        return Err(Status::NotCovered);
+    }
     let vault = books.get(Vaults, &terms.vault).expect("a listing names a vault");
     let order = Order {
         listing: *of,
@@ -67,12 +71,22 @@ pub(super) fn check_order<S: State + ?Sized>(
         amount: *price,
         state: OrderState::Paid,
         ordered_ms: now,
-        access_until_ms: now.saturating_add(terms.access_ms),
+        access_until_ms,
         due_ms: now.saturating_add(books.chain.params.delivery_ms),
         dealing: vault.dealing,
         releases: Vec::new(),
+        asked: None,
+        given: 0,
+        refund: None,
     };
     Ok(Effect::Order { id, order: Box::new(order), seller: listing.seller })
+}
+
+/// When an epoch begins at the earliest: gaps in which the ledger stands still only make it later.
+fn begins<S: State + ?Sized>(books: &Books<'_, S>, epoch: u64) -> LedgerTime {
+    let left = epoch.saturating_sub(books.chain.epoch);
+    let length = books.chain.params.epoch_ms.saturating_mul(left);
+    books.chain.epoch_started().saturating_add(length)
 }
 
 pub(super) fn check_release<S: State + ?Sized>(
@@ -104,7 +118,7 @@ pub(super) fn check_release<S: State + ?Sized>(
     match order.state {
         OrderState::Paid => {}
         OrderState::Settled | OrderState::Refunded => return Err(Status::OrderClosed),
-        OrderState::Delivered => return Err(Status::TooLate),
+        OrderState::Delivered | OrderState::Asked => return Err(Status::TooLate),
     }
     let enough = vault.key.commitments.len() <= order.releases.len() + 1;
     let posted = PostedRelease { index: release.index, node, u: release.u, v: release.v };
@@ -129,7 +143,10 @@ pub(super) fn check_acknowledge<S: State + ?Sized>(
 
 /// Whether an order still binds its money.
 pub(super) fn open(state: OrderState) -> bool {
-    matches!(state, OrderState::Paid | OrderState::Delivered)
+    match state {
+        OrderState::Paid | OrderState::Delivered | OrderState::Asked => true,
+        OrderState::Settled | OrderState::Refunded => false,
+    }
 }
 
 pub(super) fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, effect: Effect) {
@@ -166,6 +183,7 @@ fn place<S: State + ?Sized>(
     }
     let mut listing = books.get(Listings, &order.listing).expect("checked to be there");
     listing.orders += 1;
+    sale::ordered(books, &mut listing);
     books.put(Listings, &order.listing, &listing);
     books.put(Orders, &id, order);
     books.report(Event::OrderPaid { order: id });
@@ -219,7 +237,9 @@ fn settle<S: State + ?Sized>(
     books.close_hold(hold, listing.seller, reason);
 
     listing.sold += 1;
+    sale::closed(books, order.listing, &mut listing, Some(order.access_until_ms));
     books.put(Listings, &order.listing, &listing);
+    dispute::forget(books, id, &mut order);
     books.remove(OrdersDue, &(order.due_ms, id));
     order.state = OrderState::Settled;
     books.put(Orders, &id, &order);
@@ -227,22 +247,38 @@ fn settle<S: State + ?Sized>(
     books.report(Event::OrderSettled { order: id });
 }
 
-fn refund<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Order) {
-    assert!(order.state == OrderState::Paid, "only undelivered orders are refunded");
+/// Gives the buyer the whole amount back.
+pub(super) fn refund<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: OrderId,
+    mut order: Order,
+    why: Refund,
+) {
+    assert!(open(order.state), "an order is closed once");
     let before = books.account(&order.buyer).balance;
     books.close_hold(HoldKey::Order { order: id }, order.buyer, Reason::Sale { order: id });
     let back = books.account(&order.buyer).balance.checked_sub(before);
     assert!(back == Some(order.amount), "a refund is the whole amount");
+    let mut listing = books.get(Listings, &order.listing).expect("an order names a listing");
+    sale::closed(books, order.listing, &mut listing, None);
+    books.put(Listings, &order.listing, &listing);
+    dispute::forget(books, id, &mut order);
     books.remove(OrdersDue, &(order.due_ms, id));
     order.state = OrderState::Refunded;
+    order.refund = Some(why);
     books.put(Orders, &id, &order);
     kept::keep(books, order.access_until_ms, Kept::Order { order: id });
     books.report(Event::OrderRefunded { order: id });
 }
 
-/// Due orders that one block looks at. Each reports up to 67 events. The others stay due, and the engine makes the next
-/// block at once.
+/// Due orders that one block looks at. The others stay due, and the engine makes the next block at once.
 pub(super) const DUE_MAX: usize = 100;
+
+/// Events that an order reports when it is settled, at most.
+const EVENTS_OF_ORDER: usize = 68;
+
+/// Events that due orders report in a block at most. A cell that nodes did not give may take more than those of an order.
+const DUE_EVENTS_MAX: usize = DUE_MAX * EVENTS_OF_ORDER;
 
 /// Closes orders that are due by this block's time: refunds undelivered ones, settles delivered ones. If
 /// the ledger itself stood still when a delivery was due, custodians could not post releases. Such an order
@@ -253,21 +289,29 @@ pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: Le
     if late_ms(books) <= now.saturating_since(parent_ms) {
         (books.chain.gap_from_ms, books.chain.gap_until_ms) = (parent_ms, now);
     }
+    let mut left = DUE_EVENTS_MAX;
     for ((due_ms, id), _) in books.due(OrdersDue, &[OrdersDue::TAG], DUE_MAX, |key| key.0 <= now) {
         let order = books.get(Orders, &id).expect("what is due was ordered");
+        let events = EVENTS_OF_ORDER.max(dispute::events_if_unanswered(&order));
+        let Some(rest) = left.checked_sub(events) else { return };
+        left = rest;
         assert!(order.due_ms == due_ms, "an order is due once");
-        let stood_still = stood_still(books, due_ms);
-        let waits = stood_still
-            && now.saturating_add(books.chain.params.delivery_ms) < order.access_until_ms;
+        let slept = stood_still(books, due_ms);
+        let waits =
+            slept && now.saturating_add(books.chain.params.delivery_ms) < order.access_until_ms;
+        let listing = books.get(Listings, &order.listing).expect("an order names a listing");
         match order.state {
+            _ if listing.state == ListingState::Frozen => refund(books, id, order, Refund::Frozen),
             OrderState::Paid if waits => wait_again(books, id, order),
             OrderState::Paid => {
-                if !stood_still {
+                if !slept {
                     vault::penalise_silent(books, id, &order);
                 }
-                refund(books, id, order);
+                refund(books, id, order, Refund::NotDelivered);
             }
             OrderState::Delivered => settle(books, id, order, &[]),
+            OrderState::Asked if slept => wait_again(books, id, order),
+            OrderState::Asked => dispute::unanswered(books, id, order),
             OrderState::Settled | OrderState::Refunded => unreachable!("closed orders are not due"),
         }
     }

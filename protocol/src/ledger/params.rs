@@ -34,6 +34,10 @@ record! {
         pub delivery_ms: Millis,
         /// Shortest time a buyer has to check a delivery before the seller is paid, in milliseconds.
         pub window_ms_min: Millis,
+        /// The bond of a listing, in hundredths of a percent of its price. 0 to 100000.
+        pub listing_bond_bp: u32,
+        /// The bond of a complaint: lost with one that is dismissed.
+        pub complaint_bond: Amount,
         /// Longest deal, in epochs: bounds how far ahead money is bound.
         pub deal_epochs_max: u64,
         /// The amount of a faucet request; zero closes the faucet. Only for development networks.
@@ -109,6 +113,8 @@ impl Params {
             custody_fee_bp: 100,
             delivery_ms: Millis(10 * 60_000),
             window_ms_min: Millis(60_000),
+            listing_bond_bp: 10_000,
+            complaint_bond: Amount::credits(1),
             deal_epochs_max: 100_000,
             faucet: Amount::credits(1000),
             faucet_blocks: 100,
@@ -147,6 +153,9 @@ impl Params {
             ("custody_fee_bp", u64::from(self.custody_fee_bp), 0, 1000),
             ("delivery_ms", self.delivery_ms.0, 1_000, month),
             ("window_ms_min", self.window_ms_min.0, 0, WINDOW_MS_MAX.0),
+            // At ten prices no seller lists.
+            ("listing_bond_bp", u64::from(self.listing_bond_bp), 0, 10 * BP),
+            ("complaint_bond", units(self.complaint_bond), 0, PRICE_MAX),
             // A hundred years of days.
             ("deal_epochs_max", self.deal_epochs_max, 1, 100_000_000),
             // A device that is used every day keeps its trust.

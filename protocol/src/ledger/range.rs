@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use crate::{
+    amount::Amount,
     ledger::{
         params::{BP, Params, WINDOW_MS_MAX},
         rows::Split,
@@ -47,6 +48,19 @@ pub fn check_epochs(epochs: u64, params: &Params) -> Result<(), OutOfRange> {
     within("epochs", epochs, 1, params.deal_epochs_max)
 }
 
+/// The shortest access: as long as a delivery, the window, and the answers of nodes to a complaint at its end may take.
+#[must_use]
+pub fn access_min(params: &Params, window_ms: Millis) -> Millis {
+    window_ms.saturating_add(params.delivery_ms.saturating_mul(2))
+}
+
+/// The least bond of a listing at this price.
+#[must_use]
+pub fn bond_min(params: &Params, price: Amount) -> Amount {
+    let part = price.fraction_up(u64::from(params.listing_bond_bp), BP);
+    part.unwrap_or(Amount(u128::MAX))
+}
+
 /// The fields of a listing that its seller chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
@@ -72,8 +86,8 @@ impl Offer<'_> {
         let preview_max = u64::from(PREVIEW_CELLS_MAX).min(self.cells);
         within("title_bytes", self.title.len() as u64, 1, TITLE_BYTES_MAX as u64)?;
         within("title_control_characters", controls, 0, 0)?;
-        within("access_ms", self.access_ms.0, 1, u64::MAX)?;
         within("window_ms", self.window_ms.0, params.window_ms_min.0, WINDOW_MS_MAX.0)?;
+        within("access_ms", self.access_ms.0, access_min(params, self.window_ms).0, u64::MAX)?;
         within("splits", self.splits.len() as u64, 0, SPLITS_MAX as u64)?;
         for share in shares() {
             within("split_bp", share, 1, BP)?;
@@ -94,7 +108,7 @@ mod tests {
         let split = |share_bp| Split { account: AccountId([1; 32]), share_bp };
         let good = Offer {
             title: "t",
-            access_ms: Millis(1),
+            access_ms: access_min(&params, params.window_ms_min),
             window_ms: params.window_ms_min,
             splits: &[split(1), split(9_999)],
             preview_cells: 3,
@@ -116,7 +130,7 @@ mod tests {
             (Offer { title: "", ..good }, "title_bytes"),
             (Offer { title: &longer, ..good }, "title_bytes"),
             (Offer { title: "a\nb", ..good }, "title_control_characters"),
-            (Offer { access_ms: Millis::ZERO, ..good }, "access_ms"),
+            (Offer { access_ms: Millis(good.access_ms.0 - 1), ..good }, "access_ms"),
             (Offer { window_ms: Millis(params.window_ms_min.0 - 1), ..good }, "window_ms"),
             (Offer { window_ms: WINDOW_MS_MAX.saturating_add(Millis(1)), ..good }, "window_ms"),
             (Offer { splits: &[split(1); SPLITS_MAX + 1], ..good }, "splits"),

@@ -7,6 +7,7 @@ use crate::{
         books::Books,
         kept,
         rows::{Kept, Revocation, Revocations},
+        sale,
         state::State,
         status::Status,
     },
@@ -29,6 +30,9 @@ pub(super) fn check<S: State + ?Sized>(
 ) -> Result<Revoked, Status> {
     if books.has(Revocations, &(link, by)) {
         return Err(Status::Exists);
+    }
+    if sale::binds_mandate(books, by, link) {
+        return Err(Status::SaleBinds);
     }
     Ok(Revoked { link, by, until_ms })
 }

@@ -145,7 +145,18 @@ macro_rules! id_keys {
     )*};
 }
 
-id_keys!(AccountId, PeerId, DealId, ListingId, ObjectId, OrderId, VaultId, LinkId, TransactionId);
+id_keys!(
+    AccountId,
+    PeerId,
+    DealId,
+    Hash,
+    ListingId,
+    ObjectId,
+    OrderId,
+    VaultId,
+    LinkId,
+    TransactionId
+);
 
 macro_rules! tables {
     ($($(#[$meta:meta])* $name:ident = $tag:literal, $key:ty => $row:ty;)*) => {$(
@@ -225,6 +236,14 @@ tables! {
     Cares = 26, DealId => Care;
     /// What caretakers do for a deal, and are still to be paid.
     Repairs = 27, DealId => Repair;
+    /// What is sold of an object, by its seller: `(account, object)`. While a sale binds it, its deals do not end.
+    Sales = 28, (AccountId, ObjectId) => Sale;
+    /// Mandates of listings: a seller cannot take one back while a sale binds it.
+    Mandates = 29, LinkId => ListingId;
+    /// The draws of previews, by content root. They stay, so a file that is listed again shows the same cells.
+    Draws = 30, Hash => Draw;
+    /// Cells that nodes have put on the ledger for an order: `(order, shard)`.
+    Answers = 31, (OrderId, u8) => Answer;
 }
 
 record! {
@@ -334,6 +353,16 @@ choice! {
         Repair = 3 {
             /// The deal.
             deal: DealId,
+        },
+        /// The bond of a listing.
+        Listing = 4 {
+            /// The listing.
+            listing: ListingId,
+        },
+        /// The bond of a complaint that waits for cells.
+        Complaint = 5 {
+            /// The order.
+            order: OrderId,
         },
     }
 }
@@ -846,6 +875,8 @@ choice! {
         Open = 1,
         /// Takes no more orders; earlier orders go on.
         Ended = 2,
+        /// A complaint was upheld: it takes no more orders, and those that are open are refunded.
+        Frozen = 3,
     }
 }
 
@@ -867,6 +898,8 @@ record! {
         pub title: String,
         /// Price of one access.
         pub price: Amount,
+        /// What the seller loses if a complaint about what is listed is upheld.
+        pub bond: Amount,
         /// Hash of the licence text the buyer accepts.
         pub licence: Hash,
         /// How long a grant lives, in milliseconds from the order.
@@ -883,6 +916,10 @@ record! {
         pub manifest: Manifest,
         /// Number of cells under the content root.
         pub cells: u64,
+        /// The leaf list: what is listed of every cell and every mask, on the network.
+        pub leaves: PublicRef,
+        /// Root over the masks of the file.
+        pub masks_root: Hash,
         /// The vault that guards the key.
         pub vault: VaultId,
         /// Whether the seller says that custodians of the vault are the seller's own nodes.
@@ -893,6 +930,49 @@ record! {
         pub pad: [u8; 32],
         /// The seller's permission for every buyer: link 0 of their grants.
         pub mandate: Link,
+    }
+}
+
+record! {
+    /// How far the deals of a listing's file were shown to the ledger, segment by segment.
+    #[derive(Copy)]
+    pub struct Cover {
+        /// The first epoch in which a deal of the file may be over, as of the last time that all were shown; absent before.
+        pub until: Option<u64>,
+        /// The segments that were shown since.
+        pub shown: u32,
+        /// The first epoch in which one of these may be over.
+        pub shown_until: u64,
+    }
+}
+
+record! {
+    /// What binds the deals and the mandates of an object that its owner sells.
+    #[derive(Copy)]
+    pub struct Sale {
+        /// Its listings that take orders.
+        pub listings: u32,
+        /// Its orders that bind their money.
+        pub orders: u64,
+        /// When the last access ends that was paid for.
+        pub until_ms: LedgerTime,
+    }
+}
+
+record! {
+    /// The draw of the preview of a content root.
+    #[derive(Copy)]
+    pub struct Draw {
+        /// The seed that picks the cells.
+        pub seed: Hash,
+    }
+}
+
+record! {
+    /// A cell that a node has put on the ledger.
+    pub struct Answer {
+        /// Its bytes, as the node keeps them.
+        pub kept: Vec<u8>,
     }
 }
 
@@ -911,10 +991,14 @@ record! {
         pub preview_seed: Option<Hash>,
         /// The opened preview cells, once the seller has posted them.
         pub preview: Option<PublicRef>,
+        /// How far its deals are shown to keep the file.
+        pub cover: Cover,
         /// Orders that were settled.
         pub sold: u64,
         /// Its orders in the state, open and closed.
         pub orders: u64,
+        /// Its orders that still bind their money.
+        pub open: u64,
     }
 }
 
@@ -930,6 +1014,45 @@ choice! {
         Settled = 3,
         /// The buyer has the money back.
         Refunded = 4,
+        /// Nodes are to put a cell on the ledger that the buyer did not get.
+        Asked = 5,
+    }
+}
+
+choice! {
+    /// Why a buyer has the money back.
+    #[derive(Copy)]
+    pub enum Refund {
+        /// Too few custodians released their parts in time.
+        NotDelivered = 1,
+        /// The releases open another key than the listed one.
+        BadKey = 2,
+        /// A listed cell does not open to what was listed.
+        BadCell = 3,
+        /// Nodes keep another cell than the listed one.
+        OtherCell = 4,
+        /// Too few nodes gave a cell, even to the ledger.
+        Unavailable = 5,
+        /// Another buyer's complaint about the listing was upheld.
+        Frozen = 6,
+    }
+}
+
+record! {
+    /// A cell that nodes are to put on the ledger.
+    pub struct Asked {
+        /// The cell's number, counted over the whole file.
+        pub cell: u64,
+        /// The hash that the sealed cell must have.
+        pub sealed: Hash,
+        /// The deal of its segment.
+        pub deal: DealId,
+        /// The keys of the masks of its segment, by index.
+        pub keys: Vec<[u8; 32]>,
+        /// The shards that were answered for, in the order of their answers.
+        pub answered: Vec<u8>,
+        /// When the window of the order ends if the cell is given.
+        pub window_until_ms: LedgerTime,
     }
 }
 
@@ -952,12 +1075,18 @@ record! {
         pub ordered_ms: LedgerTime,
         /// The time at which the grant ends.
         pub access_until_ms: LedgerTime,
-        /// Deadline of the current state: of delivery if paid, of the window if delivered.
+        /// Deadline of the current state: of delivery if paid, of the window if delivered, of the answers if a cell is asked for.
         pub due_ms: LedgerTime,
         /// Which dealing of the vault's secret the custodians' indexes are of.
         pub dealing: u64,
         /// Releases on the ledger, all of one dealing.
         pub releases: Vec<PostedRelease>,
+        /// The cell that nodes are asked for.
+        pub asked: Option<Asked>,
+        /// How often nodes were asked for a cell and gave it.
+        pub given: u8,
+        /// Why the buyer has the money back, if that is so.
+        pub refund: Option<Refund>,
     }
 }
 

@@ -72,6 +72,8 @@ statuses! {
     AcceptanceExpired = 37, "a node's acceptance is no longer valid, or does not reach to the end of the term";
     TooEarly = 38, "it is too early for this";
     TooLate = 39, "it is too late for this";
+    SaleBinds = 47, "a sale binds this: a listing takes orders, orders are open, or the access of a buyer runs";
+    NotCovered = 48, "the deals of the file are not shown to keep it until the access would end";
     // About money: last, so that the sender first learns every other fault.
     FaucetClosed = 40, "this network has no faucet";
     FaucetEmpty = 41, "the faucet gives this account nothing more for now";
@@ -112,6 +114,8 @@ impl Status {
                 | Self::CollateralTooLow
                 | Self::NodeFull
                 | Self::TooEarly
+                | Self::SaleBinds
+                | Self::NotCovered
                 | Self::FaucetEmpty
                 | Self::FeeNotCovered
                 | Self::BalanceTooLow

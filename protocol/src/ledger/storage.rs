@@ -22,6 +22,7 @@ use crate::{
             Deal, DealSlot, DealState, Deals, DealsDue, DealsOf, Hold, HoldKey, Join, Joins,
             Leaves, Node, Nodes, Nothing,
         },
+        sale,
         state::State,
         status::Status,
         transaction::{Acceptance, Action, DealTerms},
@@ -206,6 +207,9 @@ pub(super) fn check_end<S: State + ?Sized>(
         keepers.map(|id| books.get(Nodes, id).expect("a node that keeps a shard has its row"));
     if keepers.into_iter().any(|node| window::is_overdue(books, &node)) {
         return Err(Status::TooEarly);
+    }
+    if sale::binds(books, deal.owner, deal.object) {
+        return Err(Status::SaleBinds);
     }
     let mut refund = Amount::ZERO;
     for (_, shard) in deal.kept() {

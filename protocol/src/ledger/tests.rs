@@ -5,6 +5,7 @@ mod audit;
 mod beacon;
 mod bounded;
 mod collateral;
+mod disputes;
 mod elsewhere;
 mod epochs;
 mod fees;

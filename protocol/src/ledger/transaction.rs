@@ -8,6 +8,7 @@ use crate::{
     amount::Amount,
     choice,
     custody::{CustodyAcceptance, DeliveryKey, Release, VaultKey},
+    dispute::Complaint,
     id::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
         PeerId, TransactionId, VaultId,
@@ -300,6 +301,31 @@ choice! {
             /// Its custodians from now on, by share index.
             custodians: Vec<CustodyAcceptance>,
         },
+        /// Shows the ledger deals that keep a listing's file: those of its next segments. Only their owner may.
+        CoverListing = 28 {
+            /// The listing.
+            listing: ListingId,
+            /// The first of the segments: 0 begins anew.
+            first: u32,
+            /// The deals, in the order of the segments.
+            deals: Vec<DealId>,
+        },
+        /// A buyer says what is wrong with what was delivered.
+        Complain = 29 {
+            /// The order.
+            order: OrderId,
+            /// What is wrong, with everything that proves it.
+            complaint: Box<Complaint>,
+        },
+        /// A node puts its cell on the ledger, since a buyer did not get it.
+        AnswerCell = 32 {
+            /// The order.
+            order: OrderId,
+            /// The cell as the node keeps it.
+            kept: Vec<u8>,
+            /// From it to the root of the node's shard.
+            path: Vec<Hash>,
+        },
         /// Ends a grant link and everything below it.
         Revoke = 30 {
             /// The link.
@@ -362,6 +388,9 @@ impl Action {
             Self::Order { .. } => "Order",
             Self::PostRelease { .. } => "PostRelease",
             Self::Acknowledge { .. } => "Acknowledge",
+            Self::CoverListing { .. } => "CoverListing",
+            Self::Complain { .. } => "Complain",
+            Self::AnswerCell { .. } => "AnswerCell",
             Self::Revoke { .. } => "Revoke",
             Self::SetRoot { .. } => "SetRoot",
         }

@@ -9,7 +9,7 @@ use crate::{
     grant::{Access, Authorized},
     id::{ListingId, VaultId},
     identity::Identity,
-    ledger::rows::{ListingState, PublicRef, Terms},
+    ledger::rows::{Cover, ListingState, PublicRef, Terms},
     wire::storage::{Fault, RefusalCode},
 };
 
@@ -34,11 +34,14 @@ fn listing(number: u8) -> Listing {
     let terms = Terms {
         title: "weather".into(),
         price: Amount::credits(1),
+        bond: Amount::credits(1),
         licence: Hash([0; 32]),
         access_ms: Millis(1),
         window_ms: Millis(1),
         splits: Vec::new(),
         preview_cells: 0,
+        leaves: document.clone(),
+        masks_root: Hash([0; 32]),
         document,
         cells: 1,
         vault: VaultId([0; 16]),
@@ -55,8 +58,10 @@ fn listing(number: u8) -> Listing {
         listed_ms: LedgerTime::ZERO,
         preview_seed: None,
         preview: None,
+        cover: Cover { until: None, shown: 0, shown_until: 0 },
         sold: 0,
         orders: 1,
+        open: 1,
     }
 }
 
@@ -73,6 +78,9 @@ fn order(state: OrderState) -> Order {
         due_ms: LedgerTime::ZERO,
         dealing: 1,
         releases: Vec::new(),
+        asked: None,
+        given: 0,
+        refund: None,
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::vec;
 
-use super::{
-    seller::list,
-    world::{World, account, opening, order_id},
-};
+use super::world::{World, account, opening, order_id};
 use crate::{
     ledger::{
         Status,
@@ -28,7 +25,7 @@ fn ordered() -> World {
     world.nodes(&NODES);
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
-    world.must(SELLER, list(SELLER, LISTING, 500));
+    world.sell(SELLER, LISTING, 500);
     let order = world.order(ORDER, LISTING, 500);
     world.must(BUYER, order);
     world

@@ -12,10 +12,11 @@ use crate::{
     ledger::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Accounts, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded, HoldKey,
-            Holds, Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf,
-            Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf, PoolsTable, Repairs,
-            Revocations, Roots, SeenTable, SeenUntil, Slot, Slots, Table, Vaults, Windows,
+            Accounts, Answers, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded,
+            Draws, HoldKey, Holds, Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings,
+            ListingsOf, Mandates, Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf,
+            PoolsTable, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil, Slot, Slots,
+            Table, Vaults, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -43,6 +44,7 @@ pub(super) fn audit(state: &MemoryState) {
     audit_kept(state);
     audit_deposits(state);
     audit_collateral(state);
+    audit_sales(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -145,11 +147,65 @@ fn audit_holds(state: &MemoryState) {
         let hold = holds.remove(&Holds::key(&HoldKey::Order { order: id }));
         assert_eq!(hold.map(|hold| hold.amount), open(&order).then_some(order.amount));
     }
+    for (id, order) in rows(state, Orders) {
+        let hold = holds.remove(&Holds::key(&HoldKey::Complaint { order: id }));
+        assert_eq!(hold.is_some(), order.asked.is_some());
+    }
+    for (id, listing) in rows(state, Listings) {
+        let hold = holds.remove(&Holds::key(&HoldKey::Listing { listing: id }));
+        let bound = match listing.state {
+            ListingState::Open => true,
+            ListingState::Ended => 0 < listing.open,
+            ListingState::Frozen => false,
+        };
+        assert_eq!(hold.map(|hold| hold.amount), bound.then_some(listing.terms.bond));
+    }
     assert!(holds.is_empty(), "holds without an owner: {holds:?}");
 }
 
 fn open(order: &Order) -> bool {
-    matches!(order.state, OrderState::Paid | OrderState::Delivered)
+    matches!(order.state, OrderState::Paid | OrderState::Delivered | OrderState::Asked)
+}
+
+/// What a sale binds is what its listings and orders say, and answers stand only while a cell is asked for.
+fn audit_sales(state: &MemoryState) {
+    let orders = rows(state, Orders);
+    let listings: BTreeMap<ListingId, Listing> = rows(state, Listings).into_iter().collect();
+    let mut mandates: BTreeSet<ListingId> =
+        rows(state, Mandates).into_iter().map(|(_, listing)| listing).collect();
+    let mut sales: BTreeMap<_, (u32, u64)> = BTreeMap::new();
+    for (id, listing) in &listings {
+        assert!(mandates.remove(id), "each has a mandate of its own");
+        let its = orders.iter().filter(|(_, order)| order.listing == *id && open(order));
+        assert_eq!(listing.open, its.count() as u64);
+        let sale = sales.entry((listing.seller, listing.terms.manifest.object)).or_default();
+        sale.0 += u32::from(listing.state == ListingState::Open);
+        sale.1 += listing.open;
+        let draw = state.get(Draws, &listing.terms.manifest.content_root);
+        let seed = draw.map(|draw| draw.seed);
+        assert!(listing.preview_seed.is_none() || listing.preview_seed == seed);
+    }
+    assert!(mandates.is_empty(), "of listings that are not there: {mandates:?}");
+    for ((seller, object), sale) in rows(state, Sales) {
+        assert_eq!(sales.remove(&(seller, object)), Some((sale.listings, sale.orders)));
+        let of_sale =
+            |listing: &Listing| (listing.seller, listing.terms.manifest.object) == (seller, object);
+        let settled = orders.iter().filter(|(_, order)| {
+            order.state == OrderState::Settled && of_sale(&listings[&order.listing])
+        });
+        let until_ms = settled.map(|(_, order)| order.access_until_ms).max();
+        assert!(until_ms <= Some(sale.until_ms), "access that was paid for is bound");
+    }
+    assert!(sales.is_empty(), "sales that bind nothing: {sales:?}");
+    let mut answers: BTreeSet<_> = rows(state, Answers).into_iter().map(|(key, _)| key).collect();
+    for (id, order) in orders {
+        assert_eq!(order.asked.is_some(), order.state == OrderState::Asked);
+        assert_eq!(order.refund.is_some(), order.state == OrderState::Refunded);
+        for index in order.asked.into_iter().flat_map(|asked| asked.answered) {
+            assert!(answers.remove(&(id, index)), "an answer has a row");
+        }
+    }
+    assert!(answers.is_empty(), "answers to no question: {answers:?}");
 }
 
 /// Rows that point at others say what those say.
@@ -240,7 +296,7 @@ fn audit_kept(state: &MemoryState) {
     assert_eq!(pairs(rows(state, OrdersOf)), of_accounts);
     for (listing, row) in &listings {
         assert_eq!(row.orders, counts.remove(listing).unwrap_or_default());
-        let over = row.state == ListingState::Ended && row.orders == 0;
+        let over = row.state != ListingState::Open && row.orders == 0;
         assert_eq!(until(Kept::Listing { listing: *listing }).is_some(), over);
     }
     let of_seller =

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, vec, vec::Vec};
 
 use super::{
-    seller::list,
-    world::{PRICE, World, deal_id, listing_id, node, opening},
+    seller::{capsule, listing_terms},
+    world::{PRICE, World, chain_id, deal_id, key, listing_id, node, opening},
 };
 use crate::{
+    grant,
     id::Hash,
     ledger::{
         Status,
@@ -77,7 +78,7 @@ fn chosen_by(seed: u8) -> Chosen {
         }
         world.now = at;
         match listing {
-            Some(number) => world.must(SELLER, list(SELLER, number, 5)),
+            Some(number) => world.must(SELLER, list_file(number)),
             None => world.block(&[]).clear(),
         }
         note(&world, &mut windows);
@@ -86,6 +87,16 @@ fn chosen_by(seed: u8) -> Chosen {
     windows.retain(|(_, epoch), _| *epoch <= 3);
     let seed = |number| world.state.get(Listings, &listing_id(number)).unwrap().preview_seed;
     (windows, (1..5).map(seed).collect())
+}
+
+/// A listing of a file of its own.
+fn list_file(number: u8) -> Action {
+    let mut terms = listing_terms(SELLER, 5);
+    terms.manifest.content_root = Hash([number; 32]);
+    terms.capsule = capsule(SELLER, &terms.manifest);
+    let mandate = grant::mandate(&chain_id(), &key(SELLER), terms.manifest.object, &[number; 32]);
+    terms.mandate = mandate.unwrap();
+    Action::List { opening: opening(number), terms: terms.into() }
 }
 
 fn note(world: &World, windows: &mut BTreeMap<(u8, u64), Hash>) {
@@ -122,8 +133,8 @@ fn windows_and_previews_have_ticks_of_their_own() {
     }
     for ((number, at), found) in (1..).zip(LISTED_MS).zip(seeds) {
         let next = beacon::tick_at(Millis(at), Millis(10_000)) + 1;
-        let of = [&onions.layer(next).0[..], &listing_id(number).0].concat();
-        assert_eq!(found, Some(Hash(blake3::derive_key("symbolon 2026 preview v1", &of))));
+        let of = [&onions.layer(next).0[..], &[number; 32]].concat();
+        assert_eq!(found, Some(Hash(blake3::derive_key("symbolon 2026 preview v2", &of))));
     }
 }
 

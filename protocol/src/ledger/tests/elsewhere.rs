@@ -30,11 +30,6 @@ fn open_vault(world: &mut World) {
     world.must(SELLER, vault);
 }
 
-fn list_on(world: &mut World) {
-    let terms = listing_terms_on(&world.id(), SELLER, PRICE).into();
-    world.must(SELLER, Action::List { opening: opening(LISTING), terms });
-}
-
 #[test]
 fn a_transaction_is_applied_on_its_own_ledger_only() {
     let [mut here, mut there] = two();
@@ -44,7 +39,7 @@ fn a_transaction_is_applied_on_its_own_ledger_only() {
     let proof = here.prove(NODES[0]);
     here.must(NODES[0], proof);
     open_vault(&mut here);
-    list_on(&mut here);
+    here.sell(SELLER, LISTING, PRICE);
     let order = here.order(ORDER, LISTING, PRICE);
     here.must(BUYER, order);
     let release = here.release(ORDER, (2, 3), 1);
@@ -59,7 +54,7 @@ fn a_transaction_is_applied_on_its_own_ledger_only() {
             replayed += 1;
         }
     }
-    assert_eq!(replayed, 2 + NODES.len() + 8);
+    assert_eq!(replayed, 2 + NODES.len() + 10);
 }
 
 #[test]
@@ -91,7 +86,7 @@ fn what_was_signed_for_a_sale_elsewhere_sells_nothing() {
     mixed.capsule = foreign.capsule.clone();
     assert_eq!(there.act(SELLER, sell(&mixed)), Status::BadLabel);
     for world in [&mut here, &mut there] {
-        list_on(world);
+        world.sell(SELLER, LISTING, PRICE);
     }
     let order = here.order(ORDER, LISTING, PRICE);
     assert_eq!(there.act(BUYER, order.clone()), Status::BadProof);

@@ -3,7 +3,7 @@
 use std::{string::String, string::ToString, vec, vec::Vec};
 
 use super::{
-    seller::{list, listing_terms, public_ref},
+    seller::{listing_terms, public_ref},
     world::{World, account, listing_id, opening, order_id, register, terms},
 };
 use crate::{
@@ -33,7 +33,7 @@ fn world() -> World {
     world.nodes(&NODES);
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
-    world.must(SELLER, list(SELLER, LISTING, 500));
+    world.sell(SELLER, LISTING, 500);
     let plain = Terms { preview_cells: 0, ..listing_terms(SELLER, 500) };
     world.must(SELLER, Action::List { opening: opening(PLAIN), terms: plain.into() });
     let order = world.order(ORDER, LISTING, 500);

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::{
-    seller::listing_terms_on,
-    world::{World, account, opening, register, status, strangers},
+    seller::list_on,
+    world::{GOODS, World, account, opening, register, status, strangers, terms},
 };
 use crate::{
     amount::Amount,
@@ -80,8 +80,15 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         6 => (user, world.vault(user, 1 + b % 2, &[11, 12, 13])),
         7 => {
             world.state.get(Vaults, &vault_id(user))?;
-            let terms = listing_terms_on(&world.id(), user, u128::from(amount)).into();
-            (user, Action::List { opening: opening(b % 3), terms })
+            let own = ListingId::of(&account(user), &opening(b % 3));
+            let deal = DealId::of(&account(user), &GOODS);
+            if world.state.get(Listings, &own).is_none() {
+                (user, list_on(&world.id(), user, b % 3, u128::from(amount)))
+            } else if world.state.get(Deals, &deal).is_none() {
+                (user, world.deal_on(&terms(user, GOODS, 4, 50), &[11, 12, 13]))
+            } else {
+                (user, Action::CoverListing { listing: own, first: 0, deals: vec![deal] })
+            }
         }
         8 | 9 => {
             let price = world.state.get(Listings, &listing)?.terms.price.0;

@@ -3,20 +3,23 @@
 use std::{vec, vec::Vec};
 
 use super::{
-    seller::{link, list, listing_terms, mandate, vault_id},
-    world::{World, account, chain_id, deal_id, listing_id, opening, order_id, register},
+    seller::{capsule, link, list, listing_terms, mandate, vault_id},
+    world::{
+        self, GOODS, World, account, chain_id, deal_id, listing_id, opening, order_id, register,
+    },
 };
 use crate::{
     custody::VaultKey,
-    grant::{Caveat, ability, market_audience},
-    id::{Hash, ObjectId, OrderId, PeerId},
+    grant::{self, Caveat, ability, market_audience},
+    id::{DealId, Hash, ObjectId, Opening, OrderId, PeerId},
     ledger::{
         Status,
         block::Event,
+        deal_cost,
         execute::next_due,
-        rows::{Deals, Listings, OrderState, Orders, Split, Vaults},
+        rows::{Deals, HoldKey, Holds, Listings, OrderState, Orders, Split, Vaults},
         state::StateExt,
-        transaction::Action,
+        transaction::{Action, DealTerms},
     },
     time::{LedgerTime, Millis},
 };
@@ -29,13 +32,18 @@ const NODES: [u8; 3] = [11, 12, 13];
 const PRICE: u128 = 10_007;
 const FAUCET: u128 = 10_000_000_000;
 
-fn listed() -> World {
+fn opened() -> World {
     let mut world = World::new();
     world.fund(&[SELLER, BUYER]);
     world.nodes(&NODES);
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
-    world.must(SELLER, list(SELLER, LISTING, PRICE));
+    world
+}
+
+fn listed() -> World {
+    let mut world = opened();
+    world.sell(SELLER, LISTING, PRICE);
     world
 }
 
@@ -54,7 +62,8 @@ fn state_of(world: &World) -> OrderState {
 
 /// What the seller, the two in the split, and the three custodians have of the sale.
 fn shares(world: &World) -> [u128; 6] {
-    let seller = world.balance(SELLER) - FAUCET;
+    let terms = deal_cost(&world.genesis.params, 1024, 50, [world::PRICE; 3]).unwrap();
+    let seller = world.balance(SELLER) + terms.total.0 + PRICE - FAUCET;
     let [thirty, thirty_one, first, second, third] =
         [30, 31, 111, 112, 113].map(|number| world.balance(number));
     [seller, thirty, thirty_one, first, second, third]
@@ -67,7 +76,8 @@ fn acknowledging_pays_everyone() {
     assert_eq!(state_of(&world), OrderState::Settled);
     // 10007: a fee of 200, custodians share 100; of the 9707 left 1941, 1386, and the rest.
     assert_eq!(shares(&world), [6380, 1941, 1386, 50, 0, 50]);
-    assert_eq!(crate::ledger::sheet(&world.state).unwrap().pools.treasury.0, 200);
+    // And the fee on the deal of the goods: 2 % of 450.
+    assert_eq!(crate::ledger::sheet(&world.state).unwrap().pools.treasury.0, 200 + 9);
     assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().sold, 1);
 }
 
@@ -152,7 +162,7 @@ fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
     const MANY: u8 = 230;
     let mut world = listed();
     let free = 9;
-    world.must(SELLER, list(SELLER, free, 0));
+    world.sell(SELLER, free, 0);
     for number in 0..MANY {
         let order = world.order_by(40, number, listing_id(free), 0);
         world.must(40, order);
@@ -173,17 +183,106 @@ fn many_orders_that_fall_due_together_are_closed_over_several_blocks() {
     assert_eq!(open(&world), 0);
 }
 
+/// What an open listing, an open order and the access of a buyer need stays.
 #[test]
-fn no_order_is_taken_under_a_revoked_mandate() {
-    let mut world = listed();
-    let terms = listing_terms(SELLER, PRICE);
-    let link = crate::grant::mandate_id(&world.id(), &account(SELLER), &terms.mandate);
-    world.must(SELLER, Action::Revoke { link, until_ms: None });
+fn a_sale_binds_its_deals_and_its_mandate() {
+    let mut world = ordered();
+    let Action::List { terms, .. } = list(SELLER, LISTING, PRICE) else { unreachable!() };
+    let link = grant::mandate_id(&world.id(), &account(SELLER), &terms.mandate);
+    let revoke = Action::Revoke { link, until_ms: None };
+    let end = Action::EndDeal { deal: DealId::of(&account(SELLER), &GOODS) };
+    let bound = |world: &mut World| {
+        world.wait(0);
+        assert_eq!(world.act(SELLER, revoke.clone()), Status::SaleBinds);
+        assert_eq!(world.act(SELLER, end.clone()), Status::SaleBinds);
+        let bond = HoldKey::Listing { listing: listing_id(LISTING) };
+        world.state.get(Holds, &bond).map(|hold| hold.amount.0)
+    };
+    assert_eq!(bound(&mut world), Some(PRICE));
+    world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
+    assert_eq!(bound(&mut world), Some(PRICE), "an order is open");
+    let access_until = world.state.get(Orders, &order_id(ORDER)).unwrap().access_until_ms.0;
+    world.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![] });
+    assert_eq!(bound(&mut world), None, "no complaint can come");
+    let length = world.genesis.params.epoch_ms.0;
+    while world.now + length < access_until {
+        world.next_epoch();
+    }
+    assert_eq!(bound(&mut world), None, "access runs");
+    world.now = access_until;
+    world.block(&[]);
+    world.must(SELLER, revoke.clone());
+    // Others may revoke the same id: it means nothing.
+    world.must(BUYER, revoke);
+    while world.act(SELLER, end.clone()) != Status::Applied {
+        world.wait(100);
+    }
+    let again = Action::List { opening: opening(8), terms };
+    assert_eq!(world.act(SELLER, again), Status::BadProof, "its mandate was revoked");
+}
+
+#[test]
+fn an_order_needs_deals_that_outlive_the_access() {
+    let mut world = opened();
+    world.must(SELLER, list(SELLER, LISTING, PRICE));
     let order = world.order(ORDER, LISTING, PRICE);
-    assert_eq!(world.act(BUYER, order), Status::ListingEnded);
-    assert_eq!(world.balance(BUYER), FAUCET);
-    let again = list(SELLER, 8, PRICE);
-    assert_eq!(world.act(SELLER, again), Status::BadProof);
+    assert_eq!(world.act(BUYER, order.clone()), Status::NotCovered);
+    let listing = listing_id(LISTING);
+    let cover = |first, deal| Action::CoverListing { listing, first, deals: vec![deal] };
+    // A deal of another object, of other lengths, of another owner; a segment that the file does not have.
+    let other = world.deal(SELLER, opening(4), &NODES, 50);
+    world.must(SELLER, other);
+    assert_eq!(world.act(SELLER, cover(0, deal_id(4))), Status::NotCovered);
+    let theirs = world.deal_on(&world::terms(BUYER, GOODS, 4, 50), &NODES);
+    world.must(BUYER, theirs);
+    let theirs = DealId::of(&account(BUYER), &GOODS);
+    assert_eq!(world.act(SELLER, cover(0, theirs)), Status::NotYours);
+    assert_eq!(world.act(BUYER, cover(0, theirs)), Status::NotYours);
+    assert_eq!(world.act(SELLER, cover(0, DealId([1; 16]))), Status::UnknownDeal);
+    // It is over before the access would be.
+    let short = Opening([248; 32]);
+    let terms = DealTerms { object: ObjectId([SELLER; 16]), ..world::terms(SELLER, short, 4, 9) };
+    let opened = world.deal_on(&terms, &NODES);
+    world.must(SELLER, opened);
+    let short = DealId::of(&account(SELLER), &short);
+    assert_eq!(world.act(SELLER, cover(1, short)), Status::TooEarly);
+    world.must(SELLER, cover(0, short));
+    assert_eq!(world.act(BUYER, order.clone()), Status::NotCovered);
+    world.cover(SELLER, LISTING);
+    world.must(BUYER, order);
+    // Two segments in one go: the file has one.
+    let deals = vec![short, DealId::of(&account(SELLER), &GOODS)];
+    let both = Action::CoverListing { listing, first: 0, deals };
+    assert_eq!(world.act(SELLER, both), Status::NotCovered);
+}
+
+#[test]
+fn a_file_that_is_listed_again_shows_the_same_cells() {
+    let mut world = listed();
+    world.wait(10);
+    let seed = |world: &World, number| {
+        world.state.get(Listings, &listing_id(number)).unwrap().preview_seed
+    };
+    let first = seed(&world, LISTING);
+    assert!(first.is_some());
+    world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
+    world.must(SELLER, list(SELLER, 8, PRICE));
+    assert_eq!(seed(&world, 8), first, "at once");
+    assert!(world.events.contains(&Event::PreviewPicked { listing: listing_id(8) }));
+    // Two that wait for the same tick have the same draw too.
+    let mut terms = listing_terms(SELLER, PRICE);
+    terms.manifest.content_root = Hash([9; 32]);
+    terms.capsule = capsule(SELLER, &terms.manifest);
+    for number in [9, 10] {
+        let mandate = list(SELLER, number, PRICE);
+        let Action::List { terms: with, .. } = mandate else { unreachable!() };
+        terms.mandate = with.mandate;
+        let action = Action::List { opening: opening(number), terms: terms.clone().into() };
+        world.must(SELLER, action);
+    }
+    world.wait(10);
+    assert!(seed(&world, 9).is_some() && seed(&world, 9) != first);
+    assert_eq!(seed(&world, 9), seed(&world, 10));
 }
 
 #[test]
@@ -242,7 +341,7 @@ fn acknowledgements_name_custodians_there_are() {
 fn what_is_free_moves_nothing() {
     let mut world = listed();
     let free = 8;
-    world.must(SELLER, list(SELLER, free, 0));
+    world.sell(SELLER, free, 0);
     let order = world.order_by(40, ORDER, listing_id(free), 0);
     world.must(40, order);
     let order = OrderId::of(&account(40), &opening(ORDER));
@@ -253,7 +352,8 @@ fn what_is_free_moves_nothing() {
 
 #[test]
 fn the_tick_after_a_listing_picks_its_preview() {
-    let mut world = listed();
+    let mut world = opened();
+    world.must(SELLER, list(SELLER, LISTING, PRICE));
     assert_eq!(world.state.get(Listings, &listing_id(LISTING)).unwrap().preview_seed, None);
     // An epoch of 10,000 ms has 4096 ticks.
     assert_eq!(next_due(&world.state), Some(LedgerTime(world.now + 3)));
@@ -402,7 +502,7 @@ fn an_id_belongs_to_its_sender() {
     let vault = world.vault(STRANGER, 2, &NODES);
     world.must(STRANGER, vault);
     for who in [STRANGER, SELLER] {
-        world.must(who, list(who, LISTING, 0));
+        world.sell(who, LISTING, 0);
     }
     for who in [STRANGER, BUYER] {
         let order = world.order_by(who, ORDER, listing_id(LISTING), 0);

@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use zeroize::Zeroizing;
+
 use super::world::{account, chain_id, key, opening};
 use crate::{
     amount::Amount,
@@ -9,7 +11,7 @@ use crate::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
     },
-    custody::{self, Capsule, Share, VaultKey, VaultSecret},
+    custody::{self, Capsule, Point, Share, VaultKey, VaultSecret},
     grant::{self, Caveat, Grant, Link},
     id::{ChainId, Hash, ObjectId, PeerId, VaultId},
     ledger::{
@@ -66,6 +68,24 @@ pub(super) fn public_ref() -> PublicRef {
     PublicRef { manifest: manifest(99), key: [1; 32], hash: Hash([2; 32]) }
 }
 
+/// The capsule of a listing of this file.
+pub(super) fn capsule(seller: u8, manifest: &Manifest) -> Capsule {
+    capsule_on(&chain_id(), seller, manifest)
+}
+
+fn capsule_on(chain: &ChainId, seller: u8, manifest: &Manifest) -> Capsule {
+    capsule_of(chain, seller, manifest).0
+}
+
+/// The capsule of a listing, with the key point in it.
+pub(super) fn capsule_of(
+    chain: &ChainId,
+    seller: u8,
+    manifest: &Manifest,
+) -> (Capsule, Zeroizing<Point>) {
+    Capsule::seal(&secret(seller), &label_on(chain, seller, manifest), &[5; 32])
+}
+
 /// A listing of the seller's object, with a fifth for account 30 and a seventh or so for account 31.
 pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
     listing_terms_on(&chain_id(), seller, price)
@@ -74,14 +94,14 @@ pub(super) fn listing_terms(seller: u8, price: u128) -> Terms {
 /// The same on a ledger of other parameters.
 pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Terms {
     let manifest = manifest(seller);
-    let (capsule, _) =
-        Capsule::seal(&secret(seller), &label_on(chain, seller, &manifest), &[5; 32]);
+    let capsule = capsule_on(chain, seller, &manifest);
     let splits = [(30, 2000), (31, 1428)];
     Terms {
         title: "Wind over the Aegean, 2020 to 2025".into(),
         price: Amount(price),
+        bond: Amount(price),
         licence: LICENCE,
-        access_ms: Millis(1_000_000),
+        access_ms: Millis(300_000),
         window_ms: Millis(2000),
         splits: splits
             .iter()
@@ -92,6 +112,8 @@ pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Term
         mandate: mandate_on(chain, seller, manifest.object),
         manifest,
         cells: 2,
+        leaves: public_ref(),
+        masks_root: Hash([8; 32]),
         vault: vault_id(seller),
         own_custodians: false,
         capsule,
@@ -100,7 +122,15 @@ pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Term
 }
 
 pub(super) fn list(seller: u8, number: u8, price: u128) -> Action {
-    Action::List { opening: opening(number), terms: listing_terms(seller, price).into() }
+    list_on(&chain_id(), seller, number, price)
+}
+
+/// The same on a ledger of other parameters. Each listing has a mandate of its own.
+pub(super) fn list_on(chain: &ChainId, seller: u8, number: u8, price: u128) -> Action {
+    let terms = listing_terms_on(chain, seller, price);
+    let mandate = grant::mandate(chain, &key(seller), terms.manifest.object, &[number; 32]);
+    let terms = Terms { mandate: mandate.unwrap(), ..terms };
+    Action::List { opening: opening(number), terms: terms.into() }
 }
 
 /// The seller's permission for buyers.
@@ -110,6 +140,12 @@ pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
 
 fn mandate_on(chain: &ChainId, seller: u8, object: ObjectId) -> Link {
     grant::mandate(chain, &key(seller), object, &[1; 32]).unwrap()
+}
+
+/// Another mandate of a seller for its object.
+pub(super) fn mandate_of(seller: u8, entropy: u8) -> Link {
+    let object = manifest(seller).object;
+    grant::mandate(&chain_id(), &key(seller), object, &[entropy; 32]).unwrap()
 }
 
 /// Any first link.

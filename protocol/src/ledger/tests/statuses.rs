@@ -5,13 +5,13 @@ use std::{slice, string::String, vec, vec::Vec};
 use super::{
     seller::{list, listing_terms, public_ref},
     world::{
-        World, account, deal_id, fees, key, listing_id, opening, order_id, params, register,
+        GOODS, World, account, deal_id, fees, key, listing_id, opening, order_id, params, register,
         status, terms,
     },
 };
 use crate::{
     amount::Amount,
-    id::{ChainId, LinkId, TransactionId},
+    id::{ChainId, DealId, LinkId, TransactionId},
     ledger::{
         Status,
         rows::Roots,
@@ -118,6 +118,16 @@ const CASES: &[Case] = &[
     }),
     (Status::TooEarly, too_early),
     (Status::TooLate, too_late),
+    (Status::SaleBinds, || {
+        let mut world = listed();
+        world.act(SELLER, Action::EndDeal { deal: DealId::of(&account(SELLER), &GOODS) })
+    }),
+    (Status::NotCovered, || {
+        let mut world = listed();
+        world.must(SELLER, list(SELLER, 8, 500));
+        let order = world.order(ORDER, 8, 500);
+        world.act(BUYER, order)
+    }),
     (Status::FaucetClosed, || {
         let mut closed = params();
         closed.faucet = Amount::ZERO;
@@ -203,7 +213,7 @@ fn listed() -> World {
     let mut world = funded();
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
-    world.must(SELLER, list(SELLER, LISTING, 500));
+    world.sell(SELLER, LISTING, 500);
     world
 }
 

@@ -3,7 +3,7 @@
 use std::{vec, vec::Vec};
 
 use super::{
-    seller::{list, listing_terms, vault_id},
+    seller::{listing_terms, mandate_of, vault_id},
     world::{World, account, node, opening, order_id, register},
 };
 use crate::{
@@ -39,7 +39,7 @@ fn listed() -> World {
     }
     let vault = world.vault(SELLER, 2, &NODES);
     world.must(SELLER, vault);
-    world.must(SELLER, list(SELLER, LISTING, PRICE));
+    world.sell(SELLER, LISTING, PRICE);
     world
 }
 
@@ -223,6 +223,7 @@ fn own_custodians_are_said() {
     }
     let mut later = listing_terms(BUYER, 5);
     later.own_custodians = false;
+    later.mandate = mandate_of(BUYER, 2);
     world.must(BUYER, Action::List { opening: opening(10), terms: later.into() });
 }
 
@@ -332,10 +333,14 @@ fn an_order_that_is_settled_punishes_no_custodian() {
 
 #[test]
 fn a_custodian_that_has_retired_has_nothing_to_lose() {
-    let mut world = ordered();
-    world.must(13, Action::RetireNode);
+    let mut world = listed();
+    // Node 15 is a custodian, and keeps no shard.
+    rotate(&mut world, &[11, 12, 15]);
+    let bought = world.order(ORDER, LISTING, PRICE);
+    world.must(BUYER, bought);
+    world.must(15, Action::RetireNode);
     world.wait(3000);
     assert_eq!(order(&world).state, OrderState::Refunded);
-    assert_eq!(world.balance(113), STAKE, "it had its collateral back");
+    assert_eq!(world.balance(115), STAKE, "it had its collateral back");
     assert_eq!([11, 12].map(|number| world.node(number).collateral.0), [STAKE - 20; 2]);
 }

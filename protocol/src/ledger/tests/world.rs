@@ -28,7 +28,7 @@ use crate::{
             Slots, Vaults,
         },
         state::{MemoryState, StateExt},
-        tests::seller::{LICENCE, dealing, label_on, sharing, vault_id},
+        tests::seller::{LICENCE, dealing, label_on, list_on, sharing, vault_id},
         transaction::{Acceptance, Action, CaredDeal, DealTerms, Transaction},
         tree,
     },
@@ -445,6 +445,27 @@ impl World {
         Action::RotateVault { vault, key, custodians }
     }
 
+    /// Lists something that deals keep, so that it can be ordered.
+    #[track_caller]
+    pub(super) fn sell(&mut self, seller: u8, number: u8, price: u128) {
+        self.must(seller, list_on(&self.id(), seller, number, price));
+        self.cover(seller, number);
+    }
+
+    /// Shows the ledger a deal that keeps what a listing sells.
+    #[track_caller]
+    pub(super) fn cover(&mut self, seller: u8, number: u8) {
+        let deal = DealId::of(&account(seller), &GOODS);
+        if self.state.get(Deals, &deal).is_none() {
+            let there = |number: &u8| self.state.get(Nodes, &node(*number)).is_some();
+            let nodes: Vec<u8> = [11, 12, 13].into_iter().filter(there).collect();
+            let opened = self.deal_on(&terms(seller, GOODS, 4, 50), &nodes);
+            self.must(seller, opened);
+        }
+        let listing = ListingId::of(&account(seller), &opening(number));
+        self.must(seller, Action::CoverListing { listing, first: 0, deals: vec![deal] });
+    }
+
     /// Order `number` of account 2, for a listing of account 1.
     pub(super) fn order(&self, number: u8, listing: u8, price: u128) -> Action {
         self.order_by(2, number, listing_id(listing), price)
@@ -531,6 +552,9 @@ pub(super) fn register(number: u8, capacity: u64) -> Action {
     }
 }
 
+/// What a seller opens the deal of its goods with.
+pub(super) const GOODS: Opening = Opening([252; 32]);
+
 /// What any account opens its deal, vault, listing or order `number` with.
 pub(super) fn opening(number: u8) -> Opening {
     Opening([number; 32])
@@ -556,7 +580,7 @@ pub(super) fn terms(owner: u8, opening: Opening, total: usize, epochs: u64) -> D
     DealTerms {
         owner: account(owner),
         opening,
-        object: ObjectId([owner; 16]),
+        object: ObjectId([if opening == GOODS { owner } else { owner + 128 }; 16]),
         segment: 0,
         required: total.div_ceil(2),
         total,

@@ -114,7 +114,7 @@ fn keys_of_pages_are_their_places() {
 fn key_bytes(kind: &str) -> usize {
     let names = kind.split(['(', ')', ',', ' ']).filter(|name| !name.is_empty());
     let bytes = |name| match name {
-        "AccountId" | "NodeId" => 32,
+        "AccountId" | "NodeId" | "Hash" => 32,
         "DealId" | "ListingId" | "ObjectId" | "OrderId" | "VaultId" | "LinkId"
         | "TransactionId" => 16,
         // A tag, and the id of a deal or an order.

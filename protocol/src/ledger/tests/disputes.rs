@@ -1,0 +1,541 @@
+//! Disputes: a true complaint always wins, a false one always loses and costs its bond, and no honest party pays.
+
+use std::{vec, vec::Vec};
+
+use proptest::prelude::*;
+
+use super::{
+    seller::{capsule_of, listing_terms_on},
+    world::{
+        PRICE as NODE_PRICE, World, account, key, listing_id, node, opening, order_id, strangers,
+    },
+};
+use crate::{
+    amount::Amount,
+    content::seal::{LeafParts, sealed_hash},
+    custody::{DeliverySecret, ShownKey, listing_key, pad, release_context},
+    dispute::{
+        Complaint, KeyFault,
+        goods::{Goods, SCHEME},
+    },
+    grant,
+    id::{DealId, Hash, Opening},
+    ledger::{
+        Params, Status,
+        block::Event,
+        dispute::GIVEN_MAX,
+        rows::{
+            Access, Answers, HoldKey, Holds, Listing, ListingState, Listings, Nodes, Order,
+            OrderState, Orders, Refund,
+        },
+        state::StateExt,
+        transaction::{Acceptance, Action, DealTerms},
+    },
+    time::LedgerTime,
+};
+
+const SELLER: u8 = 1;
+const BUYER: u8 = 2;
+const OTHER: u8 = 3;
+const LISTING: u8 = 7;
+const ORDER: u8 = 7;
+const NODES: [u8; 3] = [11, 12, 13];
+const PRICE: u128 = 10_007;
+const FAUCET: u128 = 10_000_000_000;
+/// Two cells of 1 KiB.
+const LENGTH: usize = 1_500;
+
+/// A ledger with a listing of this file, its deal, and an order of it.
+struct Case {
+    world: World,
+    goods: Goods,
+    deal: DealId,
+}
+
+/// The deal of the goods: each node keeps the shard of its place.
+fn store(world: &mut World, owner: u8, goods: &Goods, chosen: Opening) -> DealId {
+    let terms = DealTerms {
+        owner: account(owner),
+        opening: chosen,
+        object: goods.manifest.object,
+        segment: 0,
+        required: SCHEME.required,
+        total: SCHEME.total,
+        length: goods.shards[0].len() as u64,
+        access: Access::Granted,
+        epochs: 50,
+    };
+    let accept = |(index, number): (u8, u8)| {
+        let (root, ..) = goods.kept(index, 0);
+        let expires_ms = LedgerTime(world.now + 60_000);
+        let price = (NODE_PRICE, u64::MAX);
+        Acceptance::build(&world.id(), &terms, &key(number), (index, root), price, expires_ms)
+    };
+    let acceptances = (0..).zip(NODES).map(accept).collect();
+    let cost_max = Amount(u128::MAX);
+    world.must(owner, Action::OpenDeal { terms: terms.clone(), acceptances, cost_max });
+    terms.deal()
+}
+
+fn params() -> Params {
+    Params { complaint_bond: Amount(1_000), ..super::world::params() }
+}
+
+impl Case {
+    fn new(goods: Goods) -> Self {
+        Self::with(goods, params(), [9; 32])
+    }
+
+    /// The seller lists this key.
+    fn with(goods: Goods, params: Params, listed_key: [u8; 32]) -> Self {
+        let mut world = World::with(params);
+        world.fund(&[SELLER, BUYER, OTHER, 11, 12, 13]);
+        world.nodes(&NODES);
+        let vault = world.vault(SELLER, 2, &NODES);
+        world.must(SELLER, vault);
+        let deal = store(&mut world, SELLER, &goods, opening(1));
+        let mut terms = listing_terms_on(&world.id(), SELLER, PRICE);
+        let (capsule, point) = capsule_of(&world.id(), SELLER, &goods.manifest);
+        terms.capsule = capsule;
+        terms.pad = pad(&listed_key, &listing_key(&point));
+        terms.cells = goods.manifest.layout().unwrap().cells();
+        terms.manifest = goods.manifest.clone();
+        terms.masks_root = goods.masks_root;
+        let object = goods.manifest.object;
+        terms.mandate = grant::mandate(&world.id(), &key(SELLER), object, &[1; 32]).unwrap();
+        world.must(SELLER, Action::List { opening: opening(LISTING), terms: terms.into() });
+        let listing = listing_id(LISTING);
+        world.must(SELLER, Action::CoverListing { listing, first: 0, deals: vec![deal] });
+        // The shards join the tables of their nodes.
+        world.next_epoch();
+        let order = world.order(ORDER, LISTING, PRICE);
+        world.must(BUYER, order);
+        Self { world, goods, deal }
+    }
+
+    /// The order has its releases.
+    fn delivered(mut self) -> Self {
+        for (index, number) in [(1, 11), (2, 12)] {
+            let release = self.world.release(ORDER, (2, 3), index);
+            self.world.must(number, release);
+        }
+        self
+    }
+
+    fn order(&self) -> Order {
+        self.world.state.get(Orders, &order_id(ORDER)).unwrap()
+    }
+
+    fn listing(&self) -> Listing {
+        self.world.state.get(Listings, &listing_id(LISTING)).unwrap()
+    }
+
+    fn bad_key(&self, fault: KeyFault) -> Complaint {
+        let order = order_id(ORDER);
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(&order.0);
+        let secret = DeliverySecret::from_seed(&seed);
+        let context = release_context(&self.world.id(), &order, &listing_id(LISTING));
+        let releases = self.order().releases;
+        let shown = ShownKey::make(&releases, 2, &secret, &context, &[1; 32]).unwrap();
+        Complaint::BadKey { shown, fault }
+    }
+
+    fn other_key_of(&self, cell: u64) -> Complaint {
+        self.bad_key(KeyFault::Cell { leaf: self.goods.list.open(cell).unwrap() })
+    }
+
+    fn other_mask(&self) -> Complaint {
+        self.bad_key(KeyFault::Mask { masks: self.goods.list.open_masks(0).unwrap() })
+    }
+
+    fn bad_cell(&self, cell: u64) -> Complaint {
+        let leaf = self.goods.list.open(cell).unwrap();
+        let key = self.goods.key.cell_key(0, cell);
+        Complaint::BadCell { leaf, key, sealed: self.goods.sealed(cell) }
+    }
+
+    fn other_cell(&self, cell: u64) -> Complaint {
+        let place = self.goods.place(cell);
+        let (_, kept, path) = self.goods.kept(place.shard, place.stripe);
+        Complaint::OtherCell {
+            leaf: self.goods.list.open(cell).unwrap(),
+            masks: self.goods.list.open_masks(0).unwrap(),
+            key: self.goods.key.shard_mask_key(0, place.shard),
+            deal: self.deal,
+            kept,
+            path,
+        }
+    }
+
+    fn unavailable(&self, cell: u64) -> Complaint {
+        let masks = self.goods.list.open_masks(0).unwrap();
+        Complaint::Unavailable {
+            leaf: self.goods.list.open(cell).unwrap(),
+            keys: self.goods.index_keys(),
+            path: masks.path,
+            deal: self.deal,
+        }
+    }
+
+    fn complain(&mut self, complaint: Complaint) -> Status {
+        let order = order_id(ORDER);
+        self.world.act(BUYER, Action::Complain { order, complaint: complaint.into() })
+    }
+
+    fn answer_with(&self, index: u8) -> Action {
+        let (_, kept, path) = self.goods.kept(index, 0);
+        Action::AnswerCell { order: order_id(ORDER), kept, path }
+    }
+
+    /// A node gives its cell.
+    fn answer(&mut self, index: u8) -> Status {
+        let answer = self.answer_with(index);
+        self.world.act(NODES[usize::from(index)], answer)
+    }
+
+    /// The complaint is upheld: the buyer has the money and half of the bond, and the listing sells no more.
+    #[track_caller]
+    fn wins(&mut self, complaint: Complaint, why: Refund) {
+        let before = self.world.balance(BUYER);
+        assert_eq!(self.complain(complaint), Status::Applied);
+        self.has_won(why, before);
+    }
+
+    /// As [`Self::wins`], for a buyer who had so much.
+    #[track_caller]
+    fn has_won(&self, why: Refund, before: u128) {
+        let order = self.order();
+        assert_eq!((order.state, order.refund), (OrderState::Refunded, Some(why)));
+        assert_eq!(self.world.balance(BUYER), before + PRICE + PRICE - PRICE / 2);
+        assert_eq!(self.listing().state, ListingState::Frozen);
+        let frozen = Event::ListingFrozen { listing: listing_id(LISTING) };
+        assert!(self.world.events.contains(&frozen));
+        let bond = HoldKey::Listing { listing: listing_id(LISTING) };
+        assert!(self.world.state.get(Holds, &bond).is_none());
+    }
+
+    /// The complaint is dismissed: it costs its bond, and nothing else changes.
+    #[track_caller]
+    fn loses(&mut self, complaint: Complaint) {
+        let (before, balance) = (self.order(), self.world.balance(BUYER));
+        assert_eq!(self.complain(complaint), Status::Applied);
+        assert_eq!(self.order(), before);
+        let bond = self.world.genesis.params.complaint_bond.0;
+        assert_eq!(self.world.balance(BUYER), balance - bond);
+        assert!(self.world.events.contains(&Event::ComplaintDismissed { order: order_id(ORDER) }));
+        assert_eq!(self.listing().state, ListingState::Open);
+    }
+}
+
+fn spoilt(spoil: impl FnOnce(&mut Vec<LeafParts>)) -> Case {
+    Case::new(Goods::spoilt(LENGTH, spoil)).delivered()
+}
+
+#[test]
+fn an_honest_seller_wins_and_is_paid() {
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    case.loses(case.bad_key(KeyFault::File));
+    case.loses(case.other_mask());
+    for cell in [0, 1] {
+        case.loses(case.other_key_of(cell));
+        case.loses(case.bad_cell(cell));
+        case.loses(case.other_cell(cell));
+    }
+    case.world.wait(2_000);
+    assert_eq!(case.order().state, OrderState::Settled);
+    let settled = case.complain(case.bad_cell(0));
+    assert_eq!(settled, Status::OrderClosed);
+}
+
+#[test]
+fn every_lie_about_a_key_is_convicted() {
+    // The capsule holds another key.
+    let mut case = Case::with(Goods::honest(LENGTH), params(), [8; 32]).delivered();
+    case.wins(case.bad_key(KeyFault::File), Refund::BadKey);
+    let mut case = spoilt(|parts| parts[1].key = Hash([1; 32]));
+    case.loses(case.bad_key(KeyFault::File));
+    case.loses(case.other_key_of(0));
+    case.wins(case.other_key_of(1), Refund::BadKey);
+    let mut case = Case::new(Goods::honest(LENGTH).with_other_mask()).delivered();
+    case.wins(case.other_mask(), Refund::BadKey);
+}
+
+#[test]
+fn every_lie_about_a_cell_is_convicted() {
+    let mut case = spoilt(|parts| parts[1].plain = Hash([1; 32]));
+    case.loses(case.bad_cell(0));
+    case.wins(case.bad_cell(1), Refund::BadCell);
+    let mut case = spoilt(|parts| parts[0].sealed = sealed_hash(&[b"junk"]));
+    case.loses(case.other_cell(1));
+    case.wins(case.other_cell(0), Refund::OtherCell);
+}
+
+#[test]
+fn who_did_not_prove_it_has_the_money_back_too() {
+    let mut case = spoilt(|parts| parts[1].plain = Hash([1; 32]));
+    let order = case.world.order_by(OTHER, 8, listing_id(LISTING), PRICE);
+    case.world.must(OTHER, order);
+    case.wins(case.bad_cell(1), Refund::BadCell);
+    let late = case.world.order_by(OTHER, 9, listing_id(LISTING), PRICE);
+    assert_eq!(case.world.act(OTHER, late), Status::ListingEnded);
+    let end = Action::EndListing { listing: listing_id(LISTING) };
+    assert_eq!(case.world.act(SELLER, end), Status::ListingEnded);
+    assert_eq!(case.world.balance(OTHER), FAUCET - PRICE);
+    case.world.wait(3_000);
+    assert_eq!(case.world.balance(OTHER), FAUCET);
+    let other = crate::id::OrderId::of(&account(OTHER), &opening(8));
+    let row = case.world.state.get(Orders, &other).unwrap();
+    assert_eq!(row.refund, Some(Refund::Frozen));
+}
+
+#[test]
+fn an_ended_listing_is_judged_as_well() {
+    let mut case = spoilt(|parts| parts[1].plain = Hash([1; 32]));
+    case.world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
+    case.wins(case.bad_cell(1), Refund::BadCell);
+}
+
+#[test]
+fn the_cell_s_own_node_answers_for_all() {
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    let due_ms = case.order().due_ms;
+    let bond = case.world.genesis.params.complaint_bond.0;
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    assert_eq!(case.order().state, OrderState::Asked);
+    assert_eq!(case.world.balance(BUYER), FAUCET - PRICE - bond);
+    let asked = Event::CellAsked { order: order_id(ORDER), deal: case.deal };
+    assert!(case.world.events.contains(&asked));
+    assert_eq!(case.answer(1), Status::Applied);
+    let order = case.order();
+    assert_eq!((order.state, order.given, order.asked), (OrderState::Delivered, 1, None));
+    assert!(due_ms <= order.due_ms && case.world.now + 3_000 <= order.due_ms.0);
+    // The bond pays the node.
+    assert_eq!(case.world.balance(112), bond);
+    assert_eq!(case.answer(2), Status::TooLate);
+    case.world.wait(3_000);
+    assert_eq!(case.order().state, OrderState::Settled);
+    assert_eq!(case.answer(2), Status::OrderClosed);
+}
+
+#[test]
+fn enough_other_nodes_answer_for_one_that_is_silent() {
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    let bond = case.world.genesis.params.complaint_bond.0;
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    assert_eq!(case.answer(0), Status::Applied);
+    assert_eq!(case.order().state, OrderState::Asked);
+    assert_eq!(case.answer(0), Status::Exists);
+    let stranger = case.answer_with(2);
+    assert_eq!(case.world.act(BUYER, stranger.clone()), Status::NotYours);
+    // Another node's cell does not lead to the root of one's own.
+    assert_eq!(case.world.act(12, stranger), Status::BadProof);
+    assert_eq!(case.answer(2), Status::Applied);
+    assert_eq!(case.order().state, OrderState::Delivered);
+    assert_eq!([111, 112, 113].map(|of| case.world.balance(of)), [bond / 2, 0, bond / 2]);
+    assert!(super::audit::rows(&case.world.state, Answers).is_empty());
+}
+
+#[test]
+fn too_few_answers_give_the_money_back_and_cost_the_silent() {
+    let mut case = Case::with(Goods::honest(LENGTH), strangers(), [9; 32]);
+    for number in NODES {
+        let stake = Action::Stake { node: node(number), amount: Amount(1_000) };
+        case.world.must(SELLER, stake);
+    }
+    let mut case = case.delivered();
+    case.world.now += 1_900;
+    case.world.block(&[]);
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    let due_ms = case.order().due_ms.0;
+    assert_eq!(case.answer(0), Status::Applied);
+    let before = NODES.map(|number| case.world.node(number).backing().0);
+    while case.world.now < due_ms {
+        let next = crate::ledger::execute::next_due(&case.world.state).unwrap().0;
+        case.world.now = next.clamp(case.world.now, due_ms);
+        case.world.block(&[]);
+    }
+    let order = case.order();
+    assert_eq!((order.state, order.refund), (OrderState::Refunded, Some(Refund::Unavailable)));
+    assert_eq!(case.world.balance(BUYER), FAUCET, "with the bond of the complaint");
+    assert_eq!(case.listing().state, ListingState::Open, "the seller is not to blame");
+    let bond = HoldKey::Listing { listing: listing_id(LISTING) };
+    assert_eq!(case.world.state.get(Holds, &bond).map(|hold| hold.amount.0), Some(PRICE));
+    let after = NODES.map(|number| case.world.state.get(Nodes, &node(number)).unwrap().backing().0);
+    let lost = [0, 1, 2].map(|place| before[place] - after[place]);
+    assert_eq!(lost, [0, 100, 100], "a tenth");
+}
+
+#[test]
+fn parity_that_gives_another_cell_convicts() {
+    let mut goods = Goods::honest(LENGTH);
+    goods.shards[2][5] ^= 1;
+    let mut case = Case::new(goods).delivered();
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    assert_eq!(case.answer(0), Status::Applied);
+    assert_eq!(case.answer(2), Status::Applied);
+    case.has_won(Refund::OtherCell, FAUCET - PRICE);
+}
+
+#[test]
+fn a_kept_cell_that_is_not_the_listed_one_convicts_by_its_answer() {
+    let mut goods = Goods::honest(LENGTH);
+    goods.shards[1][5] ^= 1;
+    let mut case = Case::new(goods).delivered();
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    assert_eq!(case.answer(1), Status::Applied);
+    case.has_won(Refund::OtherCell, FAUCET - PRICE);
+}
+
+#[test]
+fn only_the_buyer_complains_and_only_in_time() {
+    let mut case = Case::new(Goods::honest(LENGTH));
+    let order = order_id(ORDER);
+    let complain = |complaint: Complaint| Action::Complain { order, complaint: complaint.into() };
+    let early = complain(case.bad_cell(0));
+    assert_eq!(case.world.act(BUYER, early.clone()), Status::TooEarly);
+    assert_eq!(case.world.act(OTHER, early), Status::NotYours);
+    let unknown = Action::Complain { order: order_id(9), complaint: case.bad_cell(0).into() };
+    assert_eq!(case.world.act(BUYER, unknown), Status::UnknownOrder);
+    let mut case = case.delivered();
+    // What does not fit the listing proves nothing, and is refused.
+    let Complaint::BadCell { leaf, key, sealed } = case.bad_cell(0) else { unreachable!() };
+    let moved = Complaint::BadCell { leaf: case.goods.list.open(1).unwrap(), key, sealed };
+    assert_eq!(case.complain(moved), Status::BadProof);
+    let other = Complaint::BadCell { leaf, key: [0; 32], sealed: case.goods.sealed(0) };
+    assert_eq!(case.complain(other), Status::BadProof);
+    let Complaint::BadKey { mut shown, fault } = case.bad_key(KeyFault::File) else {
+        unreachable!()
+    };
+    shown.z[0] ^= 1;
+    assert_eq!(case.complain(Complaint::BadKey { shown, fault }), Status::BadProof);
+    // A deal that is not the seller's, or not of this file.
+    let theirs = store(&mut case.world, OTHER, &case.goods, opening(1));
+    let mut other_file = case.goods.clone();
+    other_file.manifest.object.0[0] ^= 1;
+    let not_it = store(&mut case.world, SELLER, &other_file, opening(2));
+    for (deal, expected) in [
+        (theirs, Status::BadProof),
+        (not_it, Status::BadProof),
+        (DealId([1; 16]), Status::UnknownDeal),
+    ] {
+        let Complaint::OtherCell { leaf, masks, key, kept, path, .. } = case.other_cell(0) else {
+            unreachable!()
+        };
+        let named = Complaint::OtherCell { leaf, masks, key, deal, kept, path };
+        assert_eq!(case.complain(named), expected);
+    }
+    let Complaint::Unavailable { leaf, mut keys, path, deal } = case.unavailable(0) else {
+        unreachable!()
+    };
+    keys[2] = [0; 32];
+    let false_key = Complaint::Unavailable { leaf, keys, path, deal };
+    assert_eq!(case.complain(false_key), Status::BadProof);
+    // One cell at a time.
+    assert_eq!(case.complain(case.unavailable(0)), Status::Applied);
+    assert_eq!(case.complain(case.unavailable(1)), Status::TooEarly);
+    case.loses(case.bad_cell(0));
+}
+
+#[test]
+fn who_acknowledges_takes_the_question_back() {
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    assert_eq!(case.complain(case.unavailable(0)), Status::Applied);
+    assert_eq!(case.answer(1), Status::Applied);
+    let ack = Action::Acknowledge { order: order_id(ORDER), custodians: vec![] };
+    case.world.must(BUYER, ack);
+    assert_eq!(case.order().state, OrderState::Settled);
+    assert_eq!(case.world.balance(BUYER), FAUCET - PRICE, "with the bond of the complaint");
+}
+
+#[test]
+fn questions_end() {
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    for _ in 0..GIVEN_MAX {
+        assert_eq!(case.complain(case.unavailable(0)), Status::Applied);
+        assert_eq!(case.answer(0), Status::Applied);
+    }
+    assert_eq!(case.complain(case.unavailable(0)), Status::TooLate);
+}
+
+#[test]
+fn a_complaint_needs_its_bond_unless_it_is_true() {
+    let poor = |case: &mut Case| {
+        let all = case.world.balance(BUYER);
+        let to = account(OTHER);
+        case.world.must(BUYER, Action::Transfer { to, amount: Amount(all) });
+    };
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    poor(&mut case);
+    assert_eq!(case.complain(case.bad_cell(0)), Status::BalanceTooLow);
+    assert_eq!(case.complain(case.unavailable(0)), Status::BalanceTooLow);
+    let mut case = spoilt(|parts| parts[1].plain = Hash([1; 32]));
+    poor(&mut case);
+    assert_eq!(case.complain(case.bad_cell(1)), Status::Applied);
+    assert_eq!(case.order().refund, Some(Refund::BadCell));
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    kind: u8,
+    which: u8,
+    wait: u16,
+}
+
+/// What a buyer and nodes do after a delivery, at random.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step =
+        (0..8_u8, 0..3_u8, 0..1_500_u16).prop_map(|(kind, which, wait)| Step { kind, which, wait });
+    prop::collection::vec(step, 1..12)
+}
+
+fn step(case: &mut Case, Step { kind, which, wait }: Step) {
+    case.world.wait(u64::from(wait));
+    let cell = u64::from(which % 2);
+    let complaint = match kind {
+        0 => case.bad_key(KeyFault::File),
+        1 => case.other_key_of(cell),
+        2 => case.other_mask(),
+        3 => case.bad_cell(cell),
+        4 => case.other_cell(cell),
+        5 => case.unavailable(cell),
+        _ => {
+            case.answer(which);
+            return;
+        }
+    };
+    case.complain(complaint);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever is complained of, an honest seller's listing stays and its bond too.
+    #[test]
+    fn an_honest_seller_is_never_punished(steps in steps()) {
+        let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+        for one in steps {
+            step(&mut case, one);
+        }
+        prop_assert_eq!(case.listing().state, ListingState::Open);
+        // Nodes that were silent may have cost the sale, and nothing else.
+        let refund = case.order().refund;
+        prop_assert!(refund.is_none_or(|why| why == Refund::Unavailable));
+    }
+
+    /// Whatever came before, the one true complaint wins while the window is open.
+    #[test]
+    fn a_true_complaint_wins_at_any_time(steps in steps()) {
+        let mut case = spoilt(|parts| parts[1].plain = Hash([1; 32]));
+        for one in steps {
+            step(&mut case, one);
+        }
+        let before = case.order();
+        let status = case.complain(case.bad_cell(1));
+        let refunded = case.order().state == OrderState::Refunded;
+        match before.state {
+            OrderState::Settled | OrderState::Refunded => prop_assert_eq!(status, Status::OrderClosed),
+            _ => prop_assert!(status == Status::Applied && refunded),
+        }
+    }
+}
