@@ -77,6 +77,8 @@ mod resigning;
 mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
+#[path = "simulation/rotated.rs"]
+mod rotated;
 #[path = "simulation/rows.rs"]
 mod rows;
 #[path = "simulation/sellers.rs"]
@@ -298,6 +300,11 @@ fn where_no_node_answers_nothing_is_said_to_be_lost() {
 #[test]
 fn a_key_that_is_not_posted_earns_nothing() {
     repeat("a_key_that_is_not_posted_earns_nothing", unposted::unposted);
+}
+
+#[test]
+fn a_vault_is_dealt_anew_and_silent_custodians_pay() {
+    repeat("a_vault_is_dealt_anew_and_silent_custodians_pay", rotated::rotated);
 }
 
 #[test]

@@ -73,8 +73,9 @@ impl Lines {
             // Its account has nothing.
             "node stake" => format!("--dir {folder}/node0 1"),
             "account balance" | "account faucet" | "account history" | "account statement"
-            | "audit" | "care" | "down" | "du" | "grant ls" | "id" | "ledger status" | "ls"
-            | "market list" | "node status" | "orders" | "status" => String::new(),
+            | "audit" | "care" | "vault create" | "vault rotate" | "vault status" | "down"
+            | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list" | "node status"
+            | "orders" | "status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }
