@@ -119,9 +119,6 @@ pub(crate) struct Rules {
     /// [default: 200]
     #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
     miss_penalty: Option<u16>,
-    /// How long custodians have to release a sold key; then the buyer is refunded [default: 10m]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    delivery: Option<u64>,
     /// The part of its collateral that a custodian loses by keeping silent about an order that is refunded for it, in
     /// hundredths of a percent [default: 200]
     #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
@@ -232,7 +229,6 @@ fn params(plan: &LedgerPlan) -> Params {
         repair_price: plan.rules.repair_price.unwrap_or_default(),
         allowance: plan.rules.allowance.unwrap_or_default(),
         allowance_growth_bp: plan.rules.allowance_growth.unwrap_or_default(),
-        delivery_ms: plan.rules.delivery.map_or(development.delivery_ms, Millis),
         silence_penalty_bp: plan.rules.silence_penalty.unwrap_or(development.silence_penalty_bp),
         miss_penalty_bp: plan.rules.miss_penalty.unwrap_or(development.miss_penalty_bp),
         capacity_deposit: plan.rules.capacity_deposit.unwrap_or_default(),

@@ -259,7 +259,8 @@ impl Library {
         let entry = self.local(move |local| local.catalog().row(Objects, &object.0)).await?;
         let Some(entry) = entry else { return Ok(Vec::new()) };
         let (reading, place) = (self.own_reading(&entry)?, (0, entry.manifest.length));
-        let list = self.read_list(Resolved { reading, order: None, place, metadata: None }).await?;
+        let list =
+            self.read_list(Resolved { reading, bought: None, place, metadata: None }).await?;
         Ok(list.objects.iter().map(|one| one.manifest.object).chain([object]).collect())
     }
 
