@@ -52,7 +52,7 @@ fn out(network: &Network) -> String {
 }
 
 fn adds_up(network: &Network) {
-    assert_eq!(network.run("ledger status").ok()["sound"], true);
+    assert_eq!(network.run("ledger status --as buyer").ok()["money"]["adds_up"], true);
 }
 
 /// A lie about a sale, what is found, and why the money is back.
