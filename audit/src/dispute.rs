@@ -252,7 +252,7 @@ impl Auditor {
     pub(super) fn unanswered(&mut self, id: OrderId) {
         let question = self.orders[&id].proofs.question.as_ref().expect("it was asked");
         let answered: Vec<u8> = question.answers.iter().map(|(index, _)| *index).collect();
-        let runs = self.runs(&question.deal);
+        let runs = self.has_term(&question.deal);
         for (index, (node, from)) in self.keepers_of(question.deal) {
             if runs && from <= self.epoch && !answered.contains(&index) {
                 let part = hundredths(self.nodes[&node].backing(), self.params.miss_penalty_bp);

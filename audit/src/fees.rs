@@ -48,6 +48,9 @@ impl Auditor {
             Action::OpenVault { key, custodians, .. } => {
                 (1 + custodians.len() + key.commitments.len(), VAULT)
             }
+            Action::RotateVault { key, custodians, .. } => {
+                (1 + custodians.len() + key.commitments.len(), 0)
+            }
             Action::List { .. } => (6, LISTING),
             Action::Order { .. } => (2, ORDER),
             Action::PostRelease { .. } => (6, 0),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use symbolon_protocol::{
-    custody::{DeliveryKey, PostedRelease, Release},
+    custody::{CustodyAcceptance, DeliveryKey, PostedRelease, Release, VaultKey},
     id::{AccountId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, VaultId},
     ledger::{
         block::{Event, Place, Reason},
@@ -21,8 +21,15 @@ use super::{
 
 #[derive(Debug)]
 pub(super) struct VaultBook {
+    owner: AccountId,
+    public: Vec<u8>,
     custodians: Vec<NodeId>,
     required: usize,
+    /// How often the secret has been dealt, and when for the last time.
+    dealing: u64,
+    since_ms: u64,
+    /// Whether nodes of the owner are among the custodians.
+    has_own: bool,
 }
 
 #[derive(Debug)]
@@ -82,8 +89,11 @@ pub(super) struct OrderBook {
     pub(super) buyer: AccountId,
     pub(super) amount: u128,
     pub(super) stage: Stage,
+    ordered_ms: u64,
     pub(super) due_ms: u64,
     pub(super) access_until_ms: u64,
+    /// The vault's dealing that indexes are of.
+    dealing: u64,
     pub(super) proofs: Proofs,
 }
 
@@ -123,7 +133,12 @@ impl Auditor {
                 Stage::Asked => self.unanswered(id),
                 Stage::Paid if slept && again < order.access_until_ms => order.due_ms = again,
                 Stage::Delivered => self.settle(id, &[]),
-                _ => self.refund(id),
+                _ => {
+                    if !slept {
+                        self.punish_silent(id);
+                    }
+                    self.refund(id);
+                }
             }
         }
         for (id, listing) in &mut self.listings {
@@ -145,10 +160,26 @@ impl Auditor {
         match action {
             Action::OpenVault { opening, key, custodians } => {
                 let vault = VaultId(id_of("symbolon 2026 vault id v1", &sender, opening));
-                let required = key.commitments.len();
-                let custodians = custodians.iter().map(|accepted| accepted.node).collect();
-                let new = self.vaults.insert(vault, VaultBook { custodians, required });
+                let book = self.dealt(sender, key, custodians, 1)?;
+                let new = self.vaults.insert(vault, book);
                 new.map_or(Ok(()), |_| Err(format!("vault {vault} is opened twice")))
+            }
+            Action::RotateVault { vault, key, custodians } => {
+                let before = self.vaults.get(vault).filter(|book| book.owner == sender);
+                let before =
+                    before.ok_or_else(|| format!("{vault} is not {sender}'s to rotate"))?;
+                let (had_own, public) = (before.has_own, before.public.clone());
+                let book = self.dealt(sender, key, custodians, before.dealing + 1)?;
+                if book.public != public {
+                    return Err(format!("a rotation changes the public key of vault {vault}"));
+                }
+                if book.has_own && !had_own {
+                    return Err(format!(
+                        "vault {vault} gets an own custodian that no listing tells"
+                    ));
+                }
+                self.vaults.insert(*vault, book);
+                Ok(())
             }
             Action::List { opening, terms } => {
                 let listing = ListingId(id_of("symbolon 2026 listing id v1", &sender, opening));
@@ -193,6 +224,9 @@ impl Auditor {
     }
 
     fn list(&mut self, seller: AccountId, id: ListingId, terms: &Terms) -> Result<(), String> {
+        if self.vaults[&terms.vault].has_own && !terms.own_custodians {
+            return Err(format!("listing {id} hides that the seller is a custodian"));
+        }
         let root = terms.manifest.content_root;
         let seed = self.draws.get(&root).copied().filter(|_| terms.preview_cells > 0);
         if seed.is_some() {
@@ -304,10 +338,18 @@ impl Auditor {
         self.expect(from, to, price, Reason::Sale { order: id });
         self.expected.push(Event::OrderPaid { order: id });
         let due_ms = self.time_ms + self.params.delivery_ms.0;
-        let (stage, amount) = (Stage::Paid, price);
         let (delivery, posted) = (delivery.clone(), Vec::new());
-        let proofs = Proofs { delivery, posted, question: None, given: 0 };
-        let book = OrderBook { listing, buyer, amount, stage, due_ms, access_until_ms, proofs };
+        let book = OrderBook {
+            listing,
+            buyer,
+            amount: price,
+            stage: Stage::Paid,
+            ordered_ms: self.time_ms,
+            due_ms,
+            access_until_ms,
+            dealing: self.vaults[&self.listings[&listing].vault].dealing,
+            proofs: Proofs { delivery, posted, question: None, given: 0 },
+        };
         self.orders.insert(id, book);
         Ok(())
     }
@@ -318,14 +360,20 @@ impl Auditor {
         let listing = &self.listings[&order.listing];
         let vault = &self.vaults[&listing.vault];
         let place = usize::from(index).wrapping_sub(1);
-        if vault.custodians.get(place) != Some(&NodeId::from(sender)) {
+        let custodian = vault.custodians.get(place).copied();
+        let custodian = custodian.filter(|node| *node == sender.into() || order.buyer == sender);
+        let Some(custodian) = custodian else {
             return Err(format!("order {id} gets a release of somebody who is no custodian"));
+        };
+        if order.dealing != vault.dealing {
+            // Those of another dealing are worth nothing beside it.
+            (order.dealing, order.proofs.posted) = (vault.dealing, Vec::new());
         }
         let posted = &mut order.proofs.posted;
         if order.stage != Stage::Paid || posted.iter().any(|before| before.index == index) {
             return Err(format!("order {id} gets a release it does not wait for"));
         }
-        posted.push(PostedRelease { index, u: made.u, v: made.v });
+        posted.push(PostedRelease { index, node: custodian, u: made.u, v: made.v });
         if posted.len() == vault.required {
             order.stage = Stage::Delivered;
             order.due_ms = now + listing.window_ms;
@@ -353,12 +401,23 @@ impl Auditor {
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Settled;
         let price = order.amount;
-        let posted = || order.proofs.posted.iter().map(|posted| posted.index).collect();
-        let indexes = if named.is_empty() { posted() } else { named.to_vec() };
+        let posted = order.proofs.posted.clone();
+        let indexes: Vec<u8> = match named {
+            [] => posted.iter().map(|posted| posted.index).collect(),
+            named => named.to_vec(),
+        };
+        let dealing = order.dealing;
         let listing = self.listings.get_mut(&order.listing).expect("it has orders");
         listing.sold_until_ms = listing.sold_until_ms.max(order.access_until_ms);
         let (seller, splits) = (listing.seller, listing.splits.clone());
-        let custodians = self.vaults[&listing.vault].custodians.clone();
+        let vault = &self.vaults[&listing.vault];
+        // Whom an index means that stands under no release is known of the last dealing only.
+        let present = if dealing == vault.dealing { vault.custodians.clone() } else { Vec::new() };
+        let custodian = |index: u8| {
+            let of_release = posted.iter().find(|posted| posted.index == index);
+            let of_release = of_release.map(|posted| posted.node);
+            of_release.or_else(|| present.get(usize::from(index) - 1).copied())
+        };
 
         let hold = HoldKey::Order { order: id };
         let (from, reason) = (Place::Hold { hold }, Reason::Sale { order: id });
@@ -367,10 +426,8 @@ impl Auditor {
         let mut left = price - fee;
         let custody = hundredths(price, self.params.custody_fee_bp);
         // One that is no node any more has given up its part.
-        let payouts: Vec<_> = indexes
-            .into_iter()
-            .filter_map(|index| self.payout(custodians.get(usize::from(index) - 1)?))
-            .collect();
+        let payouts: Vec<_> =
+            indexes.into_iter().filter_map(|index| self.payout(&custodian(index)?)).collect();
         for account in &payouts {
             let (account, each) = (*account, custody / payouts.len() as u128);
             self.expect(from, Place::Account { account }, each, reason);
@@ -388,6 +445,44 @@ impl Auditor {
         let (end_ms, listing) = (self.orders[&id].access_until_ms, self.orders[&id].listing);
         self.free_bond(listing);
         self.leaves_after(end_ms, Over::Order(id));
+    }
+
+    /// What an owner deals, as these books see it.
+    fn dealt(
+        &self,
+        owner: AccountId,
+        key: &VaultKey,
+        accepted: &[CustodyAcceptance],
+        dealing: u64,
+    ) -> Result<VaultBook, String> {
+        let (required, total) = (key.commitments.len(), accepted.len());
+        if total + 1 < 2 * required || required == 0 {
+            return Err(format!("{required} of {total} custodians: fewer could block the others"));
+        }
+        if accepted.iter().any(|accepted| accepted.expires_ms.0 < self.time_ms) {
+            return Err("a custodian need not have its share any more".into());
+        }
+        let custodians: Vec<NodeId> = accepted.iter().map(|accepted| accepted.node).collect();
+        let has_own = custodians.iter().any(|node| self.runs(owner, node));
+        let public = key.commitments[0].to_vec();
+        let since_ms = self.time_ms;
+        Ok(VaultBook { owner, public, custodians, required, dealing, since_ms, has_own })
+    }
+
+    /// Custodians that had the whole time and released nothing pay, if it cost the buyer the goods.
+    fn punish_silent(&mut self, id: OrderId) {
+        let order = &self.orders[&id];
+        let vault = &self.vaults[&self.listings[&order.listing].vault];
+        if vault.dealing != order.dealing || order.ordered_ms < vault.since_ms {
+            return;
+        }
+        let spoke: BTreeSet<NodeId> =
+            order.proofs.posted.iter().map(|posted| posted.node).collect();
+        for node in vault.custodians.clone() {
+            if !spoke.contains(&node) {
+                self.pays_for_silence(node, id);
+            }
+        }
     }
 
     pub(super) fn refund(&mut self, id: OrderId) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use symbolon_protocol::{
-    id::{AccountId, DealId, Hash, NodeId, ObjectId},
+    id::{AccountId, DealId, Hash, NodeId, ObjectId, OrderId},
     ledger::{
         block::{Event, Place, Reason},
         rows::HoldKey,
@@ -43,6 +43,7 @@ type Earning = (u8, u128, u64);
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
+    operator: Option<AccountId>,
     caretaker: bool,
     /// The epoch of its open window, and the layer that picks its leaves.
     window: Option<u64>,
@@ -77,6 +78,7 @@ impl Default for NodeBook {
         Self {
             caretaker: false,
             payout: AccountId([0; 32]),
+            operator: None,
             window: None,
             layer: None,
             next: None,
@@ -565,7 +567,14 @@ impl Auditor {
 
     fn register(&mut self, sender: AccountId, action: &Action) {
         let Action::RegisterNode {
-            payout, capacity, caretaker, leaving, price, agrees_until, ..
+            payout,
+            operator,
+            capacity,
+            caretaker,
+            leaving,
+            price,
+            agrees_until,
+            ..
         } = action
         else {
             unreachable!("only registrations come here");
@@ -573,6 +582,7 @@ impl Auditor {
         let due = (self.params.capacity_deposit.0 * u128::from(*capacity)).div_ceil(GIB);
         let book = self.nodes.entry(NodeId::from(sender)).or_default();
         (book.payout, book.caretaker, book.leaving) = (*payout, *caretaker, *leaving);
+        book.operator = *operator;
         book.asks = (price.0, *agrees_until);
         if book.dead && book.table.is_empty() && book.joining.is_empty() {
             (book.dead, book.missed_in_row, book.paused_until) = (false, 0, 0);
@@ -1023,7 +1033,7 @@ impl Auditor {
     }
 
     /// Whether the term of a deal has not ended.
-    pub(super) fn runs(&self, id: &DealId) -> bool {
+    pub(super) fn has_term(&self, id: &DealId) -> bool {
         self.deals.get(id).is_some_and(|deal| self.epoch < deal.end)
     }
 
@@ -1087,6 +1097,24 @@ impl Auditor {
     pub(crate) fn passed_and_missed(&self) -> (u64, u64) {
         let nodes = self.nodes.values();
         nodes.fold((0, 0), |(passed, missed), book| (passed + book.passed, missed + book.missed))
+    }
+
+    /// Whether a node is an account's own: as its key, as its operator, or by whom it is paid for.
+    pub(super) fn runs(&self, account: AccountId, node: &NodeId) -> bool {
+        *node == NodeId::from(account)
+            || self
+                .nodes
+                .get(node)
+                .is_some_and(|book| book.payout == account || book.operator == Some(account))
+    }
+
+    /// A custodian that kept silent loses a part of what stands for it.
+    pub(super) fn pays_for_silence(&mut self, node: NodeId, order: OrderId) {
+        let Some(book) = self.nodes.get_mut(&node) else { return };
+        let penalty = hundredths(book.backing(), self.params.silence_penalty_bp);
+        book.take(penalty);
+        let reason = Reason::Silent { node, order };
+        self.expect(Place::Collateral, Place::Repair, penalty, reason);
     }
 
     /// Where a node's pay goes.

@@ -128,6 +128,8 @@ pub(crate) enum Verb {
     Grant(commands::grant::Args),
     /// Offer access to a file for sale
     Sell(commands::sell::Args),
+    /// Choose and replace the nodes that keep the key to what you sell
+    Vault(commands::vault::Args),
     /// See what is for sale
     Market(commands::market::Args),
     /// Buy access, and fetch what was bought

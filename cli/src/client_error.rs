@@ -133,6 +133,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::NoListing(_) | ClientError::ListingEnded(_) => {
             &["see what is for sale with: symbolon market list"]
         }
+        ClientError::NoVault => &["open one with: symbolon vault create; sell does so too"],
         ClientError::NoOrder(_) => &["see your orders with: symbolon orders"],
         ClientError::Transfer(TransferError::Ledger(error)) | ClientError::Ledger(error) => {
             ledger_hints(error)

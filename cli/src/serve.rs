@@ -225,6 +225,7 @@ fn params(plan: &LedgerPlan) -> Params {
         repair_price: plan.rules.repair_price.unwrap_or_default(),
         allowance: plan.rules.allowance.unwrap_or_default(),
         allowance_growth_bp: plan.rules.allowance_growth.unwrap_or_default(),
+        silence_penalty_bp: development.silence_penalty_bp,
         miss_penalty_bp: plan.rules.miss_penalty.unwrap_or(development.miss_penalty_bp),
         capacity_deposit: plan.rules.capacity_deposit.unwrap_or_default(),
         delivery_ms: plan.rules.delivery.map_or(development.delivery_ms, Millis),

@@ -313,6 +313,9 @@ pub enum ClientError {
         /// How long the client waited, in milliseconds.
         after_ms: u64,
     },
+    /// This identity has no vault.
+    #[error("this identity has no vault")]
+    NoVault,
     /// Too few custodians released their part of the key.
     #[error(
         "{released} of the {needed} custodians needed released the key{}",
@@ -383,6 +386,7 @@ impl ClientError {
             | Self::AccessTooShort { .. }
             | Self::OrderClosed { .. } => ErrorKind::LedgerRefused,
             Self::NoListing(_)
+            | Self::NoVault
             | Self::NoOrder(_)
             | Self::Over { .. }
             | Self::GoodsOver { .. }

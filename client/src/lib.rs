@@ -109,10 +109,11 @@ pub use library::{
     printable, shown, usual_epochs,
 };
 pub use market::{
-    BuyOutcome, BuyReport, CareReport, CareSums, CareView, CheckedListing, Checks, Custodians,
-    DisputeOutcome, DisputeReport, EndReport, Examined, Finding, LATELY, ListingDetail,
-    ListingFilter, ListingView, Market, OrderDetail, OrderView, PreviewCell, Sale, SalePlan,
-    SellOptions, SellOutcome, SellReport, USUAL_LICENCE, UncareReport, Wrong,
+    BuyOutcome, BuyReport, CareReport, CareSums, CareView, CheckedListing, Checks, CustodianState,
+    CustodianView, Custodians, CustodyView, DealOutcome, DealReport, DisputeOutcome, DisputeReport,
+    EndReport, Examined, Finding, LATELY, ListingDetail, ListingFilter, ListingView, Market,
+    OrderDetail, OrderView, PreviewCell, Rotation, Sale, SalePlan, SellOptions, SellOutcome,
+    SellReport, USUAL_LICENCE, UncareReport, VaultView, Wrong,
 };
 pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};

@@ -35,6 +35,7 @@ mod buy;
 mod care;
 mod cared;
 mod cover;
+mod custody;
 mod dispute;
 mod examine;
 mod goods;
@@ -49,6 +50,9 @@ use std::{ops::Deref, sync::Arc};
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
 pub use cared::{CareSums, CareView, LATELY, UncareReport};
+pub use custody::{
+    CustodianState, CustodianView, CustodyView, DealOutcome, DealReport, Rotation, VaultView,
+};
 pub use dispute::{DisputeOutcome, DisputeReport};
 pub use examine::{Examined, Finding, Wrong};
 pub use goods::{CheckedListing, Checks, Sale};

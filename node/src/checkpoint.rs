@@ -63,6 +63,7 @@ pub(crate) async fn go_on(shared: &Shared, oldest: OldestBlock) -> Result<(), Ca
         shared.admission.count_paid(&shard.info.owner, shard.info.length);
     }
     shared.view.shards_left.notify_one();
+    custodian::look_at_vaults(shared).await?;
     custodian::find_open_orders(shared).await?;
     answer::find_questions(shared).await?;
     let (chain, row) = shared.ledger.pair((Chains, &()), (Nodes, &node)).await?;

@@ -44,8 +44,15 @@ const HISTORIES: [&str; 14] = [
 ];
 
 /// The same of what comes by itself, with time: most of it is not refused.
-const COURSES: [&str; 6] =
-    ["faults.json", "lasting.json", "placed.json", "dead.json", "dying.json", "resting.json"];
+const COURSES: [&str; 7] = [
+    "faults.json",
+    "lasting.json",
+    "placed.json",
+    "dead.json",
+    "dying.json",
+    "resting.json",
+    "vaults.json",
+];
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/ledger");

@@ -29,6 +29,7 @@ pub mod shell;
 pub mod stat;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 
 use serde::Serialize;
@@ -124,6 +125,8 @@ documents! {
     rm::Removed,
     shell::Completions,
     stat::Stat,
+    vault::VaultDealt,
+    vault::VaultStatus,
     verify::FileVerified,
     verify::FolderVerified,
 }

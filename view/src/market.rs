@@ -15,6 +15,7 @@ use symbolon_protocol::{
 use crate::{
     get::FileFetched,
     plain::{Id, Money},
+    vault::Custody,
 };
 
 /// A file that is for sale.
@@ -130,6 +131,8 @@ pub struct Listing {
     pub access_ms: u64,
     /// How long a buyer has to check it before the seller is paid.
     pub window_ms: u64,
+    /// Whether the seller says that some of the nodes that keep its key are the seller's own.
+    pub own_custodians: bool,
     /// Until when it is stored; null if it is not stored, or if that is unknown.
     pub stored_until_ms: Option<u64>,
     /// Whether it is stored no longer.
@@ -154,6 +157,7 @@ impl From<&ListingView> for Listing {
             listed_ms: view.listed_ms.0,
             access_ms: view.access_ms.0,
             window_ms: view.window_ms.0,
+            own_custodians: view.own_custodians,
             stored_until_ms: match view.kept {
                 Some(Kept::Until { time_ms, .. }) => Some(time_ms.0),
                 _ => None,
@@ -199,6 +203,8 @@ pub struct Detail {
     pub splits: Vec<Split>,
     /// The vault that guards its key.
     pub vault: Id,
+    /// Who keeps shares of the vault's secret.
+    pub custody: Custody,
     /// The root over all cells of the file.
     pub content_root: Id,
 }
@@ -214,6 +220,7 @@ impl From<&ListingDetail> for Detail {
             document,
             splits: detail.splits.iter().map(split).collect(),
             vault: detail.vault.into(),
+            custody: detail.custody.into(),
             content_root: detail.content_root.into(),
         }
     }

@@ -37,6 +37,7 @@ use crate::{
     rm::Removed,
     shell::Completions,
     stat::Stat,
+    vault::{VaultDealt, VaultStatus},
     verify::{FileVerified, FolderVerified},
 };
 
@@ -107,6 +108,9 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("sync", [&folder_up[..], &[of::<FolderWritten>(), of::<FolderFetch>()]].concat()),
         ("undelete", vec![of::<Undeleted>()]),
         ("up", vec![of::<NetworkReady>()]),
+        ("vault-create", vec![of::<VaultDealt>()]),
+        ("vault-rotate", vec![of::<VaultDealt>()]),
+        ("vault-status", vec![of::<VaultStatus>()]),
         ("verify", vec![of::<FileVerified>(), of::<FolderVerified>()]),
         ("versions", vec![of::<Versions>()]),
     ]

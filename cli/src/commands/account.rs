@@ -238,6 +238,9 @@ fn words(reason: &Reason) -> String {
         Reason::Bond { listing } => format!("bond of listing {}", short(listing)),
         Reason::Complaint { order } => format!("bond of a complaint about order {}", short(order)),
         Reason::Collateral { node } => format!("collateral of node {}", short(node)),
+        Reason::Silent { node, order } => {
+            format!("silence of custodian {} about order {}", short(node), short(order))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use symbolon_view::{
 };
 
 use crate::{
-    commands::{get::Fetch, market, order},
+    commands::{get::Fetch, market, order, vault},
     context::{Consent, Context},
     error::{Error, Kind},
     interrupt::{self, Interrupt},
@@ -195,8 +195,19 @@ async fn agreed(
             show_amount(extra.deposit)
         ),
     };
+    // The ledger makes listings tell of own custodians: without a word there are none.
+    let own = match view.own_custodians {
+        false => String::new(),
+        true => {
+            let custody = client.custody_of(&view.id).await?;
+            let can_block = custody.seller_can_block();
+            let words = vault::own_words(custody.custodians, custody.own, can_block);
+            context.out.warn(&format!("{words}: see symbolon market show"));
+            format!(" ({words})")
+        }
+    };
     let question = format!(
-        "Buy {:?} ({}) for {}{more}?",
+        "Buy {:?} ({}){own} for {}{more}?",
         view.title,
         show_size(view.length),
         show_amount(all_in)

@@ -10,6 +10,7 @@ use symbolon_protocol::{
 };
 use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
 
+use super::vault;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -203,6 +204,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
                 None => String::from("the ledger was not shown for how long"),
             },
         )
+        .field("custody", vault::custody_words(&detail.custody))
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))

@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// A node that keeps no share of the key; may be given several times
     #[arg(long, value_name = "NODE")]
     without: Vec<NodeId>,
+    /// Allow nodes of your own to keep shares of the key; the listing then says so
+    #[arg(long)]
+    own: bool,
     /// Do not pay more than this in total for storing them
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
@@ -105,7 +108,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         preview_cells: args.preview,
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
         cost_max: args.max_cost,
-        custodians: Custodians { named: args.custodians, without: args.without },
+        custodians: Custodians { named: args.custodians, without: args.without, own: args.own },
     };
     let plan = client.plan_sale(&stored, &options).await?;
     let cost = plan.cost;

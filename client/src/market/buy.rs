@@ -114,6 +114,15 @@ fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
+/// Whether the ledger has as many releases of an order as open its key: those of a delivered order are enough, of whatever
+/// dealing. Of another order this is known for the present dealing only.
+fn delivered(order: &Order, vault: &Vault) -> bool {
+    match order.state {
+        OrderState::Delivered => true,
+        _ => order.dealing == vault.dealing && vault.key.required() <= order.releases.len(),
+    }
+}
+
 impl Market {
     /// Buys access: pays into escrow, at most `price_max` with fee and deposit, collects the key from the custodians, and makes the grant.
     pub async fn buy(
@@ -455,13 +464,14 @@ impl Market {
         progress: &Progress,
     ) -> Result<Opened, ClientError> {
         let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await?;
-        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+        let mut vault =
+            vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
         let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
-        let needed = vault.key.required();
         let capsule = &listing.terms.capsule;
         let mut begun = None;
         loop {
-            let asked = match placed.take().filter(|order| needed <= order.releases.len()) {
+            let needed = vault.key.required();
+            let asked = match placed.take().filter(|order| delivered(order, &vault)) {
                 Some(order) => Asked { order, releases: Vec::new(), faults: Vec::new() },
                 None => self.ask_custodians(id, listing, &vault).await?,
             };
@@ -470,9 +480,10 @@ impl Market {
             if order.state == OrderState::Refunded {
                 return Err(ClientError::OrderRefunded(*id));
             }
-            let (point, used) = if order.releases.len() >= needed {
-                let posted = &order.releases[..needed];
-                let point = custody::combine_posted(capsule, posted, &secret, &vault.key);
+            let (point, used) = if delivered(&order, &vault) {
+                // They are all of one dealing, and as many as it needs.
+                let posted = &order.releases;
+                let point = custody::combine_posted(capsule, posted, &secret, posted.len());
                 (point, posted.iter().map(|release| release.index).collect())
             } else if releases.len() < needed {
                 let (released, due_ms) = (releases.len(), order.due_ms);
@@ -495,6 +506,10 @@ impl Market {
                     of: count(needed),
                 }));
                 self.host().sleep_ms(ROUND_MS).await;
+                // The seller may have dealt the secret anew.
+                if let Some(row) = self.ledger().row(Vaults, &listing.terms.vault).await? {
+                    vault = row;
+                }
                 continue;
             } else {
                 let point = custody::combine(capsule, &releases[..needed], &secret, &vault.key);
@@ -532,7 +547,7 @@ impl Market {
         let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
         let needed = vault.key.required();
         let mut releases = Vec::new();
-        if order.state == OrderState::Refunded || needed <= order.releases.len() {
+        if order.state == OrderState::Refunded || delivered(&order, vault) {
             return Ok(Asked { order, releases, faults });
         }
         let context = custody::release_context(&self.ledger().chain(), id, &order.listing);

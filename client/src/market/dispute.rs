@@ -122,11 +122,14 @@ impl Market {
 
     /// Puts the releases on the ledger, unless enough of them are there. Gives the order as it is then.
     async fn deliver(&self, case: &Case, progress: &Progress) -> Result<Order, ClientError> {
-        let vault = self.ledger().row_lately(Vaults, &case.listing.terms.vault).await?;
-        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
-        let (needed, until) = (vault.key.required(), case.order.due_ms.saturating_add(STANDS_STILL));
+        let until = case.order.due_ms.saturating_add(STANDS_STILL);
         let mut is_told = false;
         loop {
+            // The seller may deal the secret anew meanwhile.
+            let vault = self.ledger().row(Vaults, &case.listing.terms.vault).await?;
+            let vault =
+                vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+            let needed = vault.key.required();
             let asked = self.ask_custodians(&case.id, &case.listing, &vault).await?;
             let Asked { order, releases, faults } = asked;
             match order.state {

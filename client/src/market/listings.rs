@@ -12,7 +12,7 @@ use symbolon_transfer::Reason;
 use crate::{
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    market::Market,
+    market::{Market, custody::CustodyView},
     progress::Progress,
     term::Kept,
 };
@@ -67,6 +67,8 @@ pub struct ListingView {
     pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: Millis,
+    /// Whether the seller says that custodians of its key are the seller's own nodes.
+    pub own_custodians: bool,
     /// Until when its goods are stored. Nothing when that is not known.
     pub kept: Option<Kept>,
 }
@@ -101,6 +103,8 @@ pub struct ListingDetail {
     pub splits: Vec<Split>,
     /// The vault to which its key is sealed.
     pub vault: VaultId,
+    /// Who keeps shares of the vault's secret.
+    pub custody: CustodyView,
     /// The content root of the file.
     pub content_root: Hash,
 }
@@ -134,6 +138,7 @@ pub(crate) fn view(chain: &Chain, id: ListingId, listing: &Listing) -> ListingVi
         listed_ms: listing.listed_ms,
         access_ms: terms.access_ms,
         window_ms: terms.window_ms,
+        own_custodians: terms.own_custodians,
         kept: None,
     }
 }
@@ -200,6 +205,7 @@ impl Market {
             document,
             splits: terms.splits.clone(),
             vault: terms.vault,
+            custody: self.custody_of_listing(&listing).await?,
             content_root: terms.manifest.content_root,
         })
     }

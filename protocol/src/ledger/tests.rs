@@ -17,5 +17,6 @@ mod repairs;
 mod sales;
 mod seller;
 mod statuses;
+mod vaults;
 mod vectors;
 mod world;

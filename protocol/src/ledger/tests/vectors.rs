@@ -40,6 +40,7 @@ mod lasting;
 mod light;
 mod repairs;
 mod sales;
+mod vaults;
 
 /// The number of the deal.
 const DEAL: u8 = 4;
@@ -63,6 +64,7 @@ fn the_files_are_what_the_rules_say() {
         ("late", deals::write_late),
         ("sales", sales::write),
         ("due", sales::due),
+        ("vaults", vaults::write),
         ("kept", kept::write),
         ("lasting", lasting::write),
         ("placed", lasting::write_placed),
