@@ -177,9 +177,9 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             &["run the command again when no program writes to the file"]
         }
         ClientError::Corrupt { .. } => &["nothing unchecked was written"],
-        ClientError::NotAsListed { .. } => {
-            &["nothing unchecked was written; get the money back with: symbolon order dispute ORDER"]
-        }
+        ClientError::NotAsListed { .. } => &[
+            "nothing unchecked was written; get the money back with: symbolon order dispute ORDER",
+        ],
         ClientError::NotCovered { .. }
         | ClientError::ListingFrozen(_)
         | ClientError::AccessTooShort { .. }
@@ -187,9 +187,9 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
             &["nothing was ordered; see what else is for sale with: symbolon market list"]
         }
         ClientError::OrderClosed { .. } => &["see it with: symbolon order show ORDER"],
-        ClientError::LedgerRefused(Status::SaleBinds) => {
-            &["it stays until the access of the buyers has ended; see until when with: symbolon orders"]
-        }
+        ClientError::LedgerRefused(Status::SaleBinds) => &[
+            "it stays until the access of the buyers has ended; see until when with: symbolon orders",
+        ],
         _ => &[],
     }
 }

@@ -110,7 +110,9 @@ pub enum ClientError {
         what: &'static str,
     },
     /// The ledger does not know that the file of a listing is kept for as long as access is sold, so it takes no order.
-    #[error("listing {listing} takes no order now: its seller has not shown the ledger that the file is kept for as long as access is sold")]
+    #[error(
+        "listing {listing} takes no order now: its seller has not shown the ledger that the file is kept for as long as access is sold"
+    )]
     NotCovered {
         /// The listing.
         listing: ListingId,
@@ -123,7 +125,9 @@ pub enum ClientError {
     #[error("listing {0} is frozen: a buyer has proven that it is not what it says")]
     ListingFrozen(ListingId),
     /// What a listing sells would end before a buyer could check it and complain.
-    #[error("listing {listing} sells access that is too short to check what it sells: {access_ms} ms, where this ledger asks for {least_ms}")]
+    #[error(
+        "listing {listing} sells access that is too short to check what it sells: {access_ms} ms, where this ledger asks for {least_ms}"
+    )]
     AccessTooShort {
         /// The listing.
         listing: ListingId,

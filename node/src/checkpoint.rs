@@ -91,10 +91,9 @@ impl Reader<'_> {
         self.learn_all(Revocations, |(link, by), _| Some(Change::Revoked { link, by })).await?;
         let learned = |order, row: Order| match row.state {
             OrderState::Refunded => Some(Change::Refunded { order }),
-            OrderState::Paid
-            | OrderState::Delivered
-            | OrderState::Asked
-            | OrderState::Settled => Some(Change::Ordered { order }),
+            OrderState::Paid | OrderState::Delivered | OrderState::Asked | OrderState::Settled => {
+                Some(Change::Ordered { order })
+            }
         };
         self.learn_all(Orders, learned).await?;
         let paid = self.learn_of_shards().await?;

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use symbolon_client::{
-    BuyOutcome, BuyReport, Checks, Client, ClientError, ListingView, Readable,
-};
+use symbolon_client::{BuyOutcome, BuyReport, Checks, Client, ClientError, ListingView, Readable};
 use symbolon_protocol::{Amount, id::ListingId, ledger::rows::Chain};
 use symbolon_view::{
     get::FileFetched,
@@ -242,14 +240,14 @@ fn partly(mut error: Error, bought: &BuyReport) -> Error {
         return error;
     }
     let hint = match error.kind {
-        Kind::Corrupt => format!("get the money back with: symbolon order dispute {}", bought.order),
+        Kind::Corrupt => {
+            format!("get the money back with: symbolon order dispute {}", bought.order)
+        }
         _ => String::from("the same command again fetches it and pays nothing twice"),
     };
     // A user who stopped it knows that it is not done, so an interruption keeps its own exit code.
     let kind = if error.kind == Kind::Interrupted { error.kind } else { Kind::Partial };
-    Error::new(kind, message)
-        .hint(hint)
-        .details(Purchase::from(bought))
+    Error::new(kind, message).hint(hint).details(Purchase::from(bought))
 }
 
 fn report(title: &str, bought: &BuyReport, fetched: Option<FileFetched>) -> Report {

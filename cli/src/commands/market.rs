@@ -159,8 +159,11 @@ fn state(view: &ListingView, now_ms: LedgerTime) -> Option<String> {
             return Some(String::from("frozen: a buyer has proven that it is not right"));
         }
     }
-    if !view.is_covered(now_ms) && view.kept.is_some_and(|kept| matches!(kept, Kept::Until { .. })) {
-        return Some(String::from("the ledger was not shown that the file is kept for long enough"));
+    if !view.is_covered(now_ms) && view.kept.is_some_and(|kept| matches!(kept, Kept::Until { .. }))
+    {
+        return Some(String::from(
+            "the ledger was not shown that the file is kept for long enough",
+        ));
     }
     match view.kept {
         Some(Kept::Over { since_ms: Some(since) }) => {
@@ -195,7 +198,10 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         )
         .field(
             "bond",
-            format!("{}, which the seller loses if the listing is not right", show_amount(view.bond)),
+            format!(
+                "{}, which the seller loses if the listing is not right",
+                show_amount(view.bond)
+            ),
         )
         .field(
             "kept",

@@ -95,8 +95,9 @@ async fn find(client: &Client, text: &str) -> Result<OrderId, Error> {
         [id] => return Ok(*id),
         [] => {}
         _ => {
-            return Err(Error::usage(format!("several orders begin with {text}"))
-                .hint("use more digits"));
+            return Err(
+                Error::usage(format!("several orders begin with {text}")).hint("use more digits")
+            );
         }
     }
     let of_listing: Vec<&OrderView> =
@@ -132,7 +133,10 @@ async fn show(client: &Client, text: &str) -> Result<Report, Error> {
         .field("check", format!("{} after delivery", show_duration(detail.window_ms.0)))
         .field(
             "bond",
-            format!("{}, of which the buyer gets half if a complaint is upheld", show_amount(detail.bond)),
+            format!(
+                "{}, of which the buyer gets half if a complaint is upheld",
+                show_amount(detail.bond)
+            ),
         )
         .field("state", document.order.state.word());
     Ok(report.text(next(&detail, document.order.side)))
@@ -280,7 +284,9 @@ fn words(wrong: Wrong) -> String {
 /// What a complaint publishes.
 fn publishes(wrong: Wrong) -> &'static str {
     match wrong {
-        Wrong::Cell { .. } => "This publishes that one cell and its key, which opens no other cell.",
+        Wrong::Cell { .. } => {
+            "This publishes that one cell and its key, which opens no other cell."
+        }
         Wrong::Kept { .. } => {
             "This publishes that one cell as a node keeps it, and the keys of masks, which open no cell."
         }

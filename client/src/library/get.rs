@@ -27,8 +27,8 @@ use crate::{
     lock,
     progress::{Progress, Step},
 };
-use output::{Output, PartOptions};
 pub(crate) use kept::parts_of;
+use output::{Output, PartOptions};
 pub(crate) use resolve::Resolved;
 pub(crate) use target::{is_special, may_be_replaced};
 

@@ -198,8 +198,7 @@ impl Cell<'_> {
         let verdict = judge_answers(scheme, &self.place, &self.leaf.parts.sealed, &keys, answers);
         match verdict {
             Verdict::Dismissed => {
-                let open =
-                    |(index, kept): &(u8, Vec<u8>)| (*index, self.unmasked(*index, kept));
+                let open = |(index, kept): &(u8, Vec<u8>)| (*index, self.unmasked(*index, kept));
                 let cells: Vec<_> = answers.iter().map(open).collect();
                 self.judge_sealed(rebuild_cell(scheme, &cells, self.place.shard))
             }
@@ -226,8 +225,12 @@ impl Market {
     ) -> Result<Examined, ClientError> {
         let mut case = self.case(id).await?;
         progress.note("comparing the key with the listing");
-        let opened =
-            self.open_key(id, Some(case.order.clone()), (&case.order.listing, &case.listing), progress);
+        let opened = self.open_key(
+            id,
+            Some(case.order.clone()),
+            (&case.order.listing, &case.listing),
+            progress,
+        );
         let Opened { key, order, .. } = opened.await?;
         case.order = order;
         if let Some(fault) = case.key_fault(&key) {

@@ -15,8 +15,7 @@ use symbolon_protocol::{
     ledger::{
         access_min,
         rows::{
-            Chain, Deal, Deals, DealsOf, Listing, ListingState, OrderState, Orders, OrdersOf,
-            Table,
+            Chain, Deal, Deals, DealsOf, Listing, ListingState, OrderState, Orders, OrdersOf, Table,
         },
     },
     session::NodeFault,
@@ -204,8 +203,7 @@ impl Market {
             }
         };
         // When several fail, the storage error says most.
-        let (stored, shown, leaves) =
-            tokio::join!(stored, shown, self.fetch_leaves(id, &listing));
+        let (stored, shown, leaves) = tokio::join!(stored, shown, self.fetch_leaves(id, &listing));
         let (nodes, preview_cells, leaves) = (stored?, shown?, leaves?);
         let terms = &listing.terms;
         let checks = Checks {

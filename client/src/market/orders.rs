@@ -95,11 +95,8 @@ impl Market {
             .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, (_, order))| order))
             .collect();
         let rows = self.network().rows_of(Orders, &ids).await?;
-        let mut views: Vec<_> = ids
-            .into_iter()
-            .zip(rows)
-            .filter_map(|(id, row)| Some(view(id, &row?)))
-            .collect();
+        let mut views: Vec<_> =
+            ids.into_iter().zip(rows).filter_map(|(id, row)| Some(view(id, &row?))).collect();
         views.sort_by_key(|view| std::cmp::Reverse((view.ordered_ms, view.id)));
         Ok(views)
     }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use symbolon_client::{
-    Client, Identity, Name, Phrase, Progress, PutOptions, SellOptions, Source,
-};
+use symbolon_client::{Client, Identity, Name, Phrase, Progress, PutOptions, SellOptions, Source};
 use symbolon_ledger::LedgerTicket;
 use symbolon_protocol::{
     Amount,
@@ -171,7 +169,13 @@ impl Seller {
     }
 
     /// Stores bytes of one segment under a key.
-    async fn store(&self, secret: &[u8; 32], mask: MaskMode, access: Access, plain: Vec<u8>) -> Vec<Hash> {
+    async fn store(
+        &self,
+        secret: &[u8; 32],
+        mask: MaskMode,
+        access: Access,
+        plain: Vec<u8>,
+    ) -> Vec<Hash> {
         let network = self.client.network();
         let memory = Arc::new(Forgetful::default());
         let (account_key, peer) =

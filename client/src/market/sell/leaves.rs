@@ -7,11 +7,7 @@ use super::layout;
 use crate::{
     download::spans,
     error::ClientError,
-    library::{
-        get::parts_of,
-        names::Found,
-        upload::leaves::root_of,
-    },
+    library::{get::parts_of, names::Found, upload::leaves::root_of},
     market::Market,
     progress::{Progress, Step},
 };
