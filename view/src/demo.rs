@@ -130,6 +130,19 @@ pub enum Figures {
         /// By how many nodes.
         refused: usize,
     },
+    /// A buyer was cheated, and got the money back.
+    Cheat {
+        /// The order.
+        order: Id,
+        /// What was paid.
+        paid: Money,
+        /// How long it took from the order until the money was back.
+        took_ms: u64,
+        /// What came back of the order.
+        refunded: Money,
+        /// The buyer's part of the seller's bond.
+        from_bond: Money,
+    },
     /// All money that was issued is there.
     AddUp {
         /// In accounts.

@@ -3,6 +3,7 @@
 //! One ledger and eight nodes run as processes of their own, started from this binary. The owner, the buyer and the
 //! thief are three clients in this process. The demo checks every step, and ends with an error at the first that fails.
 
+mod cheat;
 mod network;
 mod play;
 

@@ -196,7 +196,6 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
                 show_duration(view.window_ms.0)
             ),
         )
-        .field("custody", vault::custody_words(&detail.custody))
         .field(
             "bond",
             format!(
@@ -211,6 +210,7 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
                 None => String::from("the ledger was not shown for how long"),
             },
         )
+        .field("custody", vault::custody_words(&detail.custody))
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
         .field("sold", count(view.sold, "time"))

@@ -1,13 +1,12 @@
 //! Sales that are disputed, with real processes: a buyer who was cheated has the money back while the seller's machine is
 //! off, and a complaint that is not true costs its bond.
 
-use std::{fs, sync::Arc};
+use std::fs;
 
 use serde_json::Value;
 use symbolon_client::{Client, Identity, Phrase, Progress};
 use symbolon_ledger::LedgerTicket;
 use symbolon_protocol::{
-    Millis,
     content::seal::LeafParts,
     custody::{self, ShownKey},
     dispute::{Complaint, KeyFault},
@@ -52,7 +51,7 @@ fn out(network: &Network) -> String {
 }
 
 fn adds_up(network: &Network) {
-    assert_eq!(network.run("ledger status").ok()["sound"], true);
+    assert_eq!(network.run("ledger status --as buyer").ok()["money"]["adds_up"], true);
 }
 
 /// A lie about a sale, what is found, and why the money is back.
@@ -98,7 +97,6 @@ fn a_cheated_buyer_has_the_money_back_and_half_of_the_bond() {
         assert_eq!(network.balance("buyer"), before + PRICE / 2, "{wrong} {refund}");
         let shown = network.run(&format!("market show {} --as buyer", goods.listing)).ok();
         assert_eq!(shown["state"], "frozen", "{shown}");
-        network.identity(&format!("late-{wrong}-{}", &goods.listing.to_string()[..6]));
         let late = format!("buy {} --as buyer --yes", goods.listing);
         fails(network.run(&late), 10, "is frozen");
     }
@@ -134,7 +132,7 @@ fn state(network: &Network, listing: &str) -> Value {
 }
 
 #[test]
-fn a_cell_that_nodes_give_nobody_costs_the_seller_the_sale_and_no_bond() {
+fn a_cell_that_too_few_nodes_give_costs_the_seller_the_sale_and_no_bond() {
     let mut network = start();
     let seller = Seller::start(&network, 1);
     let goods = seller.list(bytes(LENGTH, 1), |_, _, _| {});
@@ -152,7 +150,7 @@ fn a_cell_that_nodes_give_nobody_costs_the_seller_the_sale_and_no_bond() {
     assert_eq!((wrong, refund), (&"missing".into(), &"unavailable".into()), "{done}");
     assert_eq!((&done["refunded"], &done["from_bond"]), (&"8".into(), &"0".into()), "{done}");
     assert_eq!(network.balance("buyer"), before, "the bond of the complaint is back too");
-    let shown = network.run(&format!("market list --ended --as buyer")).ok();
+    let shown = network.run("market list --ended --as buyer").ok();
     let open = shown["listings"].as_array().unwrap().iter();
     assert!(open.clone().any(|one| one["listing"] == listing.as_str() && one["state"] == "open"));
     adds_up(&network);
@@ -290,16 +288,13 @@ fn a_complaint_that_is_not_true_costs_its_bond_and_nothing_else() {
     let unavailable =
         Complaint::Unavailable { leaf: leaf.clone(), keys, path: masks.path.clone(), deal };
     assert_eq!(liar.complains(unavailable), Ok(one));
-    let asked = Arc::new(liar);
     until("nodes have put the cell on the ledger", || {
-        let row = asked.runtime.block_on(asked.row());
+        let row = liar.runtime.block_on(liar.row());
         (row.state, row.given) == (OrderState::Delivered, 1)
     });
     // The seller is paid all the same, and the listing goes on.
-    let row = asked.runtime.block_on(asked.row());
-    assert!(Millis::ZERO < row.due_ms.saturating_since(row.ordered_ms));
-    asked.runtime.block_on(asked.client.acknowledge(&asked.order)).unwrap();
-    assert_eq!(asked.runtime.block_on(asked.row()).state, OrderState::Settled);
+    liar.runtime.block_on(liar.client.acknowledge(&liar.order)).unwrap();
+    assert_eq!(liar.runtime.block_on(liar.row()).state, OrderState::Settled);
     let line = format!("buy {} -o {} --as buyer --yes", goods.listing, out(&network));
     let bought = network.run(&line).ok();
     assert!(bought["fetched"]["acknowledged"].is_string(), "{bought}");

@@ -6,14 +6,16 @@
 
 use symbolon_protocol::{
     Amount, Encode, LedgerTime, Millis,
+    content::seal::LeafParts,
     custody::{self, ShownKey},
-    dispute::Complaint,
+    dispute::{Complaint, LeafOpening},
     id::{OrderId, TransactionId},
     ledger::{
         Status,
         rows::{ListingState, Order, OrderState, Orders, Refund, Vaults},
         transaction::Action,
     },
+    limits::CELL_BYTES,
 };
 
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
     progress::Progress,
     wallet::account::{Price, transaction_id},
 };
+
+/// More bytes than the paths and keys of a complaint have.
+const PATHS_BYTES_MAX: usize = 8 * 1024;
 
 /// What became of a complaint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +64,9 @@ impl Market {
     pub async fn price_of_dispute(&self) -> Result<(Amount, Amount), ClientError> {
         let params = self.network().params().await?;
         // Only the size counts: a complaint carries at most one cell and the paths to it.
-        let sealed = vec![0; symbolon_protocol::limits::CELL_BYTES + 8 * 1024];
-        let leaf = symbolon_protocol::dispute::LeafOpening {
-            cell: 0,
-            parts: symbolon_protocol::content::seal::LeafParts::new(&[0; 32], &[], &[]),
-            path: Vec::new(),
-        };
+        let sealed = vec![0; CELL_BYTES + PATHS_BYTES_MAX];
+        let parts = LeafParts::new(&[0; 32], &[], &[]);
+        let leaf = LeafOpening { cell: 0, parts, path: Vec::new() };
         let complaint = Box::new(Complaint::BadCell { leaf, key: [0; 32], sealed });
         let action = Action::Complain { order: OrderId([0; 16]), complaint };
         Ok((Price::of(&params, &action).total(), params.complaint_bond))
@@ -122,12 +124,14 @@ impl Market {
 
     /// Puts the releases on the ledger, unless enough of them are there. Gives the order as it is then.
     async fn deliver(&self, case: &Case, progress: &Progress) -> Result<Order, ClientError> {
-        let vault = self.ledger().row_lately(Vaults, &case.listing.terms.vault).await?;
-        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
-        let (needed, until) =
-            (vault.key.required(), case.order.due_ms.saturating_add(STANDS_STILL));
+        let until = case.order.due_ms.saturating_add(STANDS_STILL);
         let mut is_told = false;
         loop {
+            // The seller may deal the secret anew meanwhile.
+            let vault = self.ledger().row(Vaults, &case.listing.terms.vault).await?;
+            let vault =
+                vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+            let needed = vault.key.required();
             let asked = self.ask_custodians(&case.id, &case.listing, &vault).await?;
             let Asked { order, releases, faults } = asked;
             match order.state {

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The owner's price of one access.
-const PRICE: Amount = Amount::credits(25);
+pub(super) const PRICE: Amount = Amount::credits(25);
 
 /// Nodes that are killed.
 const KILLED: usize = 2;
@@ -72,6 +72,7 @@ pub(super) async fn all(stage: &mut Stage, file: &Path) -> Result<(), Error> {
     find(stage, &cast, &listing).await?;
     let token = buy(stage, &cast, &listing, owner, before).await?;
     steal(stage, &cast, &token).await?;
+    super::cheat::cheat(stage, &cast.buyer).await?;
     add_up(stage, &cast).await?;
     tokio::join!(context::close(cast.buyer), context::close(cast.thief));
     Ok(())
@@ -129,7 +130,7 @@ async fn people(stage: &mut Stage, network: Network, file: &Path) -> Result<Cast
     Ok(Cast { network, owner, buyer, thief, file: file.to_owned(), name, length, hash })
 }
 
-async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
+pub(super) async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
     let context: Context = stage.context.of(&stage.home, name);
     let phrase = Phrase::from_entropy(&context.host.random());
     let none = Protection::FilePermissions;
