@@ -1,9 +1,6 @@
 //! The auditor's books of chance: which layer belongs to which tick, whatever blocks there are.
 
-use symbolon_protocol::{
-    id::{Hash, ListingId},
-    ledger::block::Reveal,
-};
+use symbolon_protocol::{id::Hash, ledger::block::Reveal};
 
 /// Ticks of an epoch, and of an onion.
 const TICKS: u64 = 4096;
@@ -46,9 +43,9 @@ pub(super) fn offset(number: u64, epoch_ms: u64) -> u64 {
 }
 
 /// The seed that picks a listing's preview.
-pub(super) fn preview_seed(layer: &Hash, listing: &ListingId) -> Hash {
-    let both = [&layer.0[..], &listing.0].concat();
-    Hash(blake3::derive_key("symbolon 2026 preview v1", &both))
+pub(super) fn preview_seed(layer: &Hash, content_root: &Hash) -> Hash {
+    let both = [&layer.0[..], &content_root.0].concat();
+    Hash(blake3::derive_key("symbolon 2026 preview v2", &both))
 }
 
 impl Chance {

@@ -48,9 +48,14 @@ impl Auditor {
             Action::OpenVault { key, custodians, .. } => {
                 (1 + custodians.len() + key.commitments.len(), VAULT)
             }
+            Action::RotateVault { key, custodians, .. } => {
+                (1 + custodians.len() + key.commitments.len(), 0)
+            }
             Action::List { .. } => (6, LISTING),
             Action::Order { .. } => (2, ORDER),
             Action::PostRelease { .. } => (6, 0),
+            Action::CoverListing { deals, .. } => (1 + deals.len(), 0),
+            Action::Complain { .. } | Action::AnswerCell { .. } => (6, 0),
             Action::Revoke { .. } => (1, REVOCATION),
             Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
             _ => (1, 0),
@@ -59,7 +64,10 @@ impl Auditor {
         let mut fee = of.fee_base.0 + of.fee_byte.0 * bytes + of.fee_check.0 * checks as u128;
         if matches!(
             action,
-            Action::Prove { .. } | Action::PostRelease { .. } | Action::Acknowledge { .. }
+            Action::Prove { .. }
+                | Action::PostRelease { .. }
+                | Action::Acknowledge { .. }
+                | Action::AnswerCell { .. }
         ) {
             fee = hundredths(fee, of.duty_fee_bp);
         }
@@ -71,6 +79,11 @@ impl Auditor {
             _ => BTreeSet::new(),
         };
         fee += unit * named.difference(&self.known).count() as u128;
+        // The draw of a file's preview stays for ever.
+        if let Action::List { terms, .. } = action {
+            let drawn = self.draws.contains_key(&terms.manifest.content_root);
+            fee += unit * u128::from(terms.preview_cells > 0 && !drawn);
+        }
         let from = Place::Account { account: sender };
         self.expect(from, Place::Treasury, fee, Reason::Fee);
         self.expect(from, Place::Deposits, unit * weight as u128, Reason::Deposit);

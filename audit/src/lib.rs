@@ -11,6 +11,7 @@
 
 mod care;
 mod chance;
+mod dispute;
 mod fees;
 mod market;
 mod report;
@@ -83,6 +84,8 @@ pub struct Auditor {
     vaults: BTreeMap<VaultId, market::VaultBook>,
     listings: BTreeMap<ListingId, market::ListingBook>,
     orders: BTreeMap<OrderId, market::OrderBook>,
+    /// The seeds of previews, by content root.
+    draws: BTreeMap<Hash, Hash>,
     /// How many orders were made, settled and refunded.
     made: (usize, usize, usize),
     /// Revoked links and who revoked them, and whether the link has an end.
@@ -148,6 +151,7 @@ impl Auditor {
             vaults: BTreeMap::new(),
             listings: BTreeMap::new(),
             orders: BTreeMap::new(),
+            draws: BTreeMap::new(),
             made: (0, 0, 0),
             revocations: BTreeMap::new(),
             over: BTreeSet::new(),

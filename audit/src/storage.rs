@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use symbolon_protocol::{
-    id::{AccountId, DealId, Hash, NodeId},
+    id::{AccountId, DealId, Hash, NodeId, ObjectId, OrderId},
     ledger::{
         block::{Event, Place, Reason},
         rows::HoldKey,
@@ -43,6 +43,7 @@ type Earning = (u8, u128, u64);
 #[derive(Debug)]
 pub(super) struct NodeBook {
     payout: AccountId,
+    operator: Option<AccountId>,
     caretaker: bool,
     /// The epoch of its open window, and the layer that picks its leaves.
     window: Option<u64>,
@@ -77,6 +78,7 @@ impl Default for NodeBook {
         Self {
             caretaker: false,
             payout: AccountId([0; 32]),
+            operator: None,
             window: None,
             layer: None,
             next: None,
@@ -140,6 +142,8 @@ impl NodeBook {
 #[derive(Debug)]
 pub(super) struct DealBook {
     owner: AccountId,
+    object: ObjectId,
+    segment: u32,
     start: u64,
     end: u64,
     reserve: u128,
@@ -563,7 +567,14 @@ impl Auditor {
 
     fn register(&mut self, sender: AccountId, action: &Action) {
         let Action::RegisterNode {
-            payout, capacity, caretaker, leaving, price, agrees_until, ..
+            payout,
+            operator,
+            capacity,
+            caretaker,
+            leaving,
+            price,
+            agrees_until,
+            ..
         } = action
         else {
             unreachable!("only registrations come here");
@@ -571,6 +582,7 @@ impl Auditor {
         let due = (self.params.capacity_deposit.0 * u128::from(*capacity)).div_ceil(GIB);
         let book = self.nodes.entry(NodeId::from(sender)).or_default();
         (book.payout, book.caretaker, book.leaving) = (*payout, *caretaker, *leaving);
+        book.operator = *operator;
         book.asks = (price.0, *agrees_until);
         if book.dead && book.table.is_empty() && book.joining.is_empty() {
             (book.dead, book.missed_in_row, book.paused_until) = (false, 0, 0);
@@ -610,8 +622,11 @@ impl Auditor {
         let (total, stage, reserve) = (usize::from(terms.total), Stage::Open, cost[2]);
         let (length, required) = (terms.length, usize::from(terms.required));
         let (owner, forfeited) = (sender, 0);
+        let (object, segment) = (terms.object, terms.segment);
         let book = DealBook {
             owner,
+            object,
+            segment,
             start,
             end,
             reserve,
@@ -875,6 +890,9 @@ impl Auditor {
         if deal.keepers().any(|(_, keeper)| self.is_late(&keeper.node)) {
             return Err(format!("deal {id} changes a table whose layer is known"));
         }
+        if self.is_sold(sender, deal.object) {
+            return Err(format!("deal {id} ends while a sale binds it"));
+        }
         let deal = self.deals.get_mut(&id).expect("it is open");
         let begun = deal.start <= epoch;
         let (before, after) = (deal.end, if begun { epoch + 1 } else { deal.start });
@@ -993,6 +1011,40 @@ impl Auditor {
         self.nodes.get(node).is_some_and(|book| book.caretaker)
     }
 
+    /// Whether a deal is one of this account for this segment of an object.
+    pub(super) fn is_deal_of(
+        &self,
+        id: &DealId,
+        owner: AccountId,
+        object: ObjectId,
+        segment: u32,
+    ) -> bool {
+        self.deals.get(id).is_some_and(|deal| {
+            let of = (deal.owner, deal.object, deal.segment);
+            let stands = matches!(deal.stage, Stage::Open | Stage::Completed);
+            of == (owner, object, segment) && stands
+        })
+    }
+
+    /// The first epoch in which an open deal is over.
+    pub(super) fn end_of(&self, id: &DealId) -> Option<u64> {
+        let deal = self.deals.get(id).filter(|deal| deal.stage == Stage::Open)?;
+        (self.epoch < deal.end).then_some(deal.end)
+    }
+
+    /// Whether the term of a deal has not ended.
+    pub(super) fn has_term(&self, id: &DealId) -> bool {
+        self.deals.get(id).is_some_and(|deal| self.epoch < deal.end)
+    }
+
+    /// A node loses a part of its collateral, and half of what its proofs have earned it.
+    pub(super) fn fine(&mut self, node: &NodeId, part: u128) {
+        let book = self.nodes.get_mut(node).expect("it keeps a shard");
+        book.take(part);
+        let (epochs, pay, bytes) = book.clean;
+        book.clean = (epochs / 2, pay / 2, bytes / 2);
+    }
+
     /// Who keeps the shards of a deal, by index.
     pub(super) fn kept_by(&self, id: DealId) -> BTreeMap<u8, NodeId> {
         let keepers = self.deals.get(&id).into_iter().flat_map(DealBook::keepers);
@@ -1045,6 +1097,24 @@ impl Auditor {
     pub(crate) fn passed_and_missed(&self) -> (u64, u64) {
         let nodes = self.nodes.values();
         nodes.fold((0, 0), |(passed, missed), book| (passed + book.passed, missed + book.missed))
+    }
+
+    /// Whether a node is an account's own: as its key, as its operator, or by whom it is paid for.
+    pub(super) fn runs(&self, account: AccountId, node: &NodeId) -> bool {
+        *node == NodeId::from(account)
+            || self
+                .nodes
+                .get(node)
+                .is_some_and(|book| book.payout == account || book.operator == Some(account))
+    }
+
+    /// A custodian that kept silent loses a part of what stands for it.
+    pub(super) fn pays_for_silence(&mut self, node: NodeId, order: OrderId) {
+        let Some(book) = self.nodes.get_mut(&node) else { return };
+        let penalty = hundredths(book.backing(), self.params.silence_penalty_bp);
+        book.take(penalty);
+        let reason = Reason::Silent { node, order };
+        self.expect(Place::Collateral, Place::Repair, penalty, reason);
     }
 
     /// Where a node's pay goes.

@@ -128,10 +128,14 @@ pub(crate) enum Verb {
     Grant(commands::grant::Args),
     /// Offer access to a file for sale
     Sell(commands::sell::Args),
+    /// Choose and replace the nodes that keep the key to what you sell
+    Vault(commands::vault::Args),
     /// See what is for sale
     Market(commands::market::Args),
     /// Buy access, and fetch what was bought
     Buy(commands::buy::Args),
+    /// Show an order, complain about what was bought, or acknowledge it
+    Order(commands::order::Args),
     /// List what you bought and sold
     Orders(commands::orders::Args),
     /// Money: balance, history, faucet, send

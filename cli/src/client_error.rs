@@ -69,6 +69,13 @@ fn message(error: &ClientError) -> String {
             let (end, wanted) = (show_time(*end), show_time(*wanted));
             format!("{error}: it is paid for until {end}, and not until {wanted}")
         }
+        ClientError::NotCovered { covered_until_ms, access_until_ms, .. } => {
+            let known = match covered_until_ms {
+                Some(until) => format!("it is shown to be kept until {}", show_time(*until)),
+                None => String::from("it was not shown"),
+            };
+            format!("{error}: {known}, and access would last until {}", show_time(*access_until_ms))
+        }
         error => error.to_string(),
     }
 }
@@ -126,6 +133,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::NoListing(_) | ClientError::ListingEnded(_) => {
             &["see what is for sale with: symbolon market list"]
         }
+        ClientError::NoVault => &["open one with: symbolon vault create; sell does so too"],
         ClientError::NoOrder(_) => &["see your orders with: symbolon orders"],
         ClientError::Transfer(TransferError::Ledger(error)) | ClientError::Ledger(error) => {
             ledger_hints(error)
@@ -168,9 +176,20 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::SourceChanged { .. } => {
             &["run the command again when no program writes to the file"]
         }
-        ClientError::Corrupt { .. } | ClientError::NotAsListed { .. } => {
-            &["nothing unchecked was written"]
+        ClientError::Corrupt { .. } => &["nothing unchecked was written"],
+        ClientError::NotAsListed { .. } => &[
+            "nothing unchecked was written; get the money back with: symbolon order dispute ORDER",
+        ],
+        ClientError::NotCovered { .. }
+        | ClientError::ListingFrozen(_)
+        | ClientError::AccessTooShort { .. }
+        | ClientError::Leaves { .. } => {
+            &["nothing was ordered; see what else is for sale with: symbolon market list"]
         }
+        ClientError::OrderClosed { .. } => &["see it with: symbolon order show ORDER"],
+        ClientError::LedgerRefused(Status::SaleBinds) => &[
+            "it stays until the access of the buyers has ended; see until when with: symbolon orders",
+        ],
         _ => &[],
     }
 }

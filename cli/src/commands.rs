@@ -19,6 +19,7 @@ pub(crate) mod ls;
 pub(crate) mod market;
 pub(crate) mod mv;
 pub(crate) mod node;
+pub(crate) mod order;
 pub(crate) mod orders;
 pub(crate) mod put;
 pub(crate) mod renew;
@@ -29,6 +30,7 @@ pub(crate) mod share;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod vault;
 pub(crate) mod verify;
 pub(crate) mod versions;
 
@@ -81,8 +83,10 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Share(args) => share::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,
         Verb::Sell(args) => sell::run(args, context).await,
+        Verb::Vault(args) => vault::run(&args, context).await,
         Verb::Market(args) => market::run(args, context).await,
         Verb::Buy(args) => buy::run(args, context).await,
+        Verb::Order(args) => order::run(args, context).await,
         Verb::Orders(args) => orders::run(&args, context).await,
         Verb::Account(args) => account::run(args, context).await,
         Verb::Status(args) => status::run(&args, context).await,

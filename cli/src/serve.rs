@@ -122,6 +122,18 @@ pub(crate) struct Rules {
     /// Deposit of a node for each GiB that it offers; it comes back when the node retires [default: 0]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     capacity_deposit: Option<Amount>,
+    /// How long custodians have for the key of an order, and nodes for a cell that a buyer asks for [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    delivery: Option<u64>,
+    /// The shortest time that a seller may give buyers to check a file [default: 1m]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    window_min: Option<u64>,
+    /// The bond of a listing, in hundredths of a percent of its price [default: 10000]
+    #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    listing_bond: Option<u32>,
+    /// The bond of a complaint, which a false one loses [default: 1]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    complaint_bond: Option<Amount>,
 }
 
 /// Length of a new ledger's epoch in milliseconds, if none is given.
@@ -213,8 +225,13 @@ fn params(plan: &LedgerPlan) -> Params {
         repair_price: plan.rules.repair_price.unwrap_or_default(),
         allowance: plan.rules.allowance.unwrap_or_default(),
         allowance_growth_bp: plan.rules.allowance_growth.unwrap_or_default(),
+        silence_penalty_bp: development.silence_penalty_bp,
         miss_penalty_bp: plan.rules.miss_penalty.unwrap_or(development.miss_penalty_bp),
         capacity_deposit: plan.rules.capacity_deposit.unwrap_or_default(),
+        delivery_ms: plan.rules.delivery.map_or(development.delivery_ms, Millis),
+        window_ms_min: plan.rules.window_min.map_or(development.window_ms_min, Millis),
+        listing_bond_bp: plan.rules.listing_bond.unwrap_or(development.listing_bond_bp),
+        complaint_bond: plan.rules.complaint_bond.unwrap_or(development.complaint_bond),
         ..development
     }
 }

@@ -130,6 +130,11 @@ choice! {
         Index = 4,
         /// Small files of the user, one after another.
         Pack = 5,
+        /// What a listing says of every cell of its file and of every mask.
+        Leaves = 6 {
+            /// The listing.
+            listing: ListingId,
+        },
     }
 }
 

@@ -4,9 +4,10 @@ use std::{io, path::PathBuf};
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
-    Amount, LedgerTime,
+    Amount, LedgerTime, Millis,
+    dispute::LeafListError,
     id::{ListingId, NodeId, OrderId},
-    ledger::{FieldFault, OutOfRange, Status},
+    ledger::{FieldFault, OutOfRange, Status, rows::OrderState},
     session::NodeFault,
 };
 use symbolon_store::is_full;
@@ -45,6 +46,24 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// What of a purchase is not as it was listed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotListed {
+    /// The key that the custodians released.
+    #[error("the key is another one")]
+    Key,
+    /// A cell.
+    #[error("cell {cell} is another one")]
+    Cell {
+        /// The cell's number, counted over the whole file.
+        cell: u64,
+    },
+    /// The file as a whole.
+    #[error("its content root is another one")]
+    Root,
+}
+
 /// Why an operation of the client failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -74,13 +93,65 @@ pub enum ClientError {
         #[source]
         why: Reason,
     },
-    /// The data that arrived is not the data that was listed.
-    #[error(
-        "the data is not what was listed: its content root is another one; do not acknowledge order {order}"
-    )]
+    /// What arrived is not what was listed.
+    #[error("what was bought is not what was listed: {what}; do not acknowledge order {order}")]
     NotAsListed {
         /// The order.
         order: OrderId,
+        /// What differs.
+        what: NotListed,
+    },
+    /// An order on the ledger is not the one that this identity would have placed.
+    #[error("order {order} is not as this identity places one: {what}")]
+    NotOurOrder {
+        /// The order.
+        order: OrderId,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The ledger does not know that the file of a listing is kept for as long as access is sold, so it takes no order.
+    #[error(
+        "listing {listing} takes no order now: its seller has not shown the ledger that the file is kept for as long as access is sold"
+    )]
+    NotCovered {
+        /// The listing.
+        listing: ListingId,
+        /// Until when it is shown to be kept, in milliseconds since the Unix epoch. Nothing when it was never shown.
+        covered_until_ms: Option<LedgerTime>,
+        /// Until when a buyer would have access, in milliseconds since the Unix epoch.
+        access_until_ms: LedgerTime,
+    },
+    /// A complaint about a listing was upheld, so it takes no more orders.
+    #[error("listing {0} is frozen: a buyer has proven that it is not what it says")]
+    ListingFrozen(ListingId),
+    /// What a listing sells would end before a buyer could check it and complain.
+    #[error(
+        "listing {listing} sells access that is too short to check what it sells: {access_ms} ms, where this ledger asks for {least_ms}"
+    )]
+    AccessTooShort {
+        /// The listing.
+        listing: ListingId,
+        /// The access that it sells, in milliseconds.
+        access_ms: Millis,
+        /// The least that the ledger asks for, in milliseconds.
+        least_ms: Millis,
+    },
+    /// The leaf list of a listing is not the one of its file.
+    #[error("the leaf list of listing {listing} is not right: {why}")]
+    Leaves {
+        /// The listing.
+        listing: ListingId,
+        /// What is wrong with it.
+        #[source]
+        why: LeafListError,
+    },
+    /// An order is closed, so nothing more can be said about it.
+    #[error("order {order} is {state:?}: it is closed")]
+    OrderClosed {
+        /// The order.
+        order: OrderId,
+        /// Its state.
+        state: OrderState,
     },
     /// The name is taken.
     #[error("{name:?} already exists")]
@@ -246,6 +317,9 @@ pub enum ClientError {
         /// How long the client waited, in milliseconds.
         after_ms: u64,
     },
+    /// This identity has no vault.
+    #[error("this identity has no vault")]
+    NoVault,
     /// Too few custodians released their part of the key.
     #[error(
         "{released} of the {needed} custodians needed released the key{}",
@@ -299,17 +373,24 @@ impl ClientError {
             | Self::OutOfRange(_)
             | Self::EndsEarly { .. }
             | Self::NotAFile { .. } => ErrorKind::Usage,
-            Self::Corrupt { .. } | Self::NotAsListed { .. } | Self::SourceChanged { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::Corrupt { .. }
+            | Self::NotAsListed { .. }
+            | Self::Leaves { .. }
+            | Self::NotOurOrder { .. }
+            | Self::SourceChanged { .. } => ErrorKind::Corrupt,
             Self::Exists { .. } | Self::Held { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
             Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
-            Self::LedgerRefused(_) | Self::FieldRefused { .. } | Self::ListingEnded(_) => {
-                ErrorKind::LedgerRefused
-            }
+            Self::LedgerRefused(_)
+            | Self::FieldRefused { .. }
+            | Self::ListingEnded(_)
+            | Self::ListingFrozen(_)
+            | Self::NotCovered { .. }
+            | Self::AccessTooShort { .. }
+            | Self::OrderClosed { .. } => ErrorKind::LedgerRefused,
             Self::NoListing(_)
+            | Self::NoVault
             | Self::NoOrder(_)
             | Self::Over { .. }
             | Self::GoodsOver { .. }

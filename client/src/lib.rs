@@ -97,7 +97,7 @@ use symbolon_transfer::{download, durability, place, progress, reader};
 
 pub use client::Client;
 pub use connect::{ConnectOptions, calling_endpoint};
-pub use error::{ClientError, ErrorKind};
+pub use error::{ClientError, ErrorKind, NotListed};
 pub use library::{
     Agreement, Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
     FolderPlan, FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport,
@@ -109,9 +109,11 @@ pub use library::{
     printable, shown, usual_epochs,
 };
 pub use market::{
-    BuyOutcome, BuyReport, CareReport, CareSums, CareView, Custodians, LATELY, ListingDetail,
-    ListingFilter, ListingView, Market, OrderView, PreviewCell, Sale, SalePlan, SellOptions,
-    SellOutcome, SellReport, USUAL_LICENCE, UncareReport,
+    BuyOutcome, BuyReport, CareReport, CareSums, CareView, CheckedListing, Checks, CustodianState,
+    CustodianView, Custodians, CustodyView, DealOutcome, DealReport, DisputeOutcome, DisputeReport,
+    EndReport, Examined, Finding, LATELY, ListingDetail, ListingFilter, ListingView, Market,
+    OrderDetail, OrderView, PreviewCell, Rotation, Sale, SalePlan, SellOptions, SellOutcome,
+    SellReport, USUAL_LICENCE, UncareReport, VaultView, Wrong,
 };
 pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};

@@ -5,7 +5,9 @@
 //!   of it;
 //! - [`buy`](Market::buy): escrow, the custodians' releases, the key, the grant;
 //! - [`orders`](Market::orders), [`get`](Market::get): reading a bought file, and checking that it is the one that was
-//!   listed.
+//!   listed;
+//! - [`examine`](Market::examine), [`dispute`](Market::dispute): finding out what is wrong with a bought file, and getting
+//!   the money back.
 //!
 //! The market stands on the [library](crate::library), whose files it sells and reads, and on the
 //! [wallet](crate::wallet). It does not know how a file is stored or read, and neither room below knows the market. The
@@ -32,6 +34,10 @@ mod ahead;
 mod buy;
 mod care;
 mod cared;
+mod cover;
+mod custody;
+mod dispute;
+mod examine;
 mod goods;
 mod listings;
 mod orders;
@@ -44,10 +50,15 @@ use std::{ops::Deref, sync::Arc};
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
 pub use cared::{CareSums, CareView, LATELY, UncareReport};
-pub use goods::Sale;
+pub use custody::{
+    CustodianState, CustodianView, CustodyView, DealOutcome, DealReport, Rotation, VaultView,
+};
+pub use dispute::{DisputeOutcome, DisputeReport};
+pub use examine::{Examined, Finding, Wrong};
+pub use goods::{CheckedListing, Checks, Sale};
 pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
-pub use orders::OrderView;
-pub use sell::{SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
+pub use orders::{OrderDetail, OrderView};
+pub use sell::{EndReport, SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
 pub use vault::Custodians;
 
 use crate::{

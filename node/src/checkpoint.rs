@@ -24,7 +24,7 @@ use symbolon_protocol::{
 use symbolon_store::{Change, Shard, ShardState, Shards};
 use tracing::info;
 
-use crate::{custodian, follow::CannotFollow, shared::Shared};
+use crate::{answer, custodian, follow::CannotFollow, shared::Shared};
 
 /// What was learned from rows.
 struct Checkpoint {
@@ -63,7 +63,9 @@ pub(crate) async fn go_on(shared: &Shared, oldest: OldestBlock) -> Result<(), Ca
         shared.admission.count_paid(&shard.info.owner, shard.info.length);
     }
     shared.view.shards_left.notify_one();
+    custodian::look_at_vaults(shared).await?;
     custodian::find_open_orders(shared).await?;
+    answer::find_questions(shared).await?;
     let (chain, row) = shared.ledger.pair((Chains, &()), (Nodes, &node)).await?;
     shared.view.reached(head.height, head.facts.time_ms, asked_tick);
     if let Some(chain) = chain {
@@ -89,7 +91,7 @@ impl Reader<'_> {
         self.learn_all(Revocations, |(link, by), _| Some(Change::Revoked { link, by })).await?;
         let learned = |order, row: Order| match row.state {
             OrderState::Refunded => Some(Change::Refunded { order }),
-            OrderState::Paid | OrderState::Delivered | OrderState::Settled => {
+            OrderState::Paid | OrderState::Delivered | OrderState::Asked | OrderState::Settled => {
                 Some(Change::Ordered { order })
             }
         };

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
     Amount,
+    custody::VaultKey,
     id::{AccountId, DealId, LinkId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Block, Event, Header, Reason},
@@ -134,7 +135,10 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
         shared.view.shards_left.notify_one();
     }
     for order in &digest.paid {
-        shared.schedule.paid(*order);
+        shared.schedule.add(*order);
+    }
+    for order in &digest.asked {
+        shared.questions.add(*order);
     }
     shared.view.earn(digest.earned);
     shared.view.reached(height, header.facts.time_ms, shared.host.ticks_ms());
@@ -144,8 +148,11 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     if let Some(epoch) = digest.window {
         shared.view.window_opened(epoch);
     }
-    for vault in &digest.vaults {
-        custodian::vault_opened(shared, *vault).await?;
+    for Dealt { vault, owner, key, ours } in digest.vaults.iter().cloned() {
+        custodian::vault_dealt(shared, vault, owner, key).await?;
+        if ours {
+            shared.schedule.dealt();
+        }
     }
     if digest.lost {
         shared.view.shards_lost.notify_one();
@@ -227,14 +234,16 @@ struct Digest {
     refunded: Vec<OrderId>,
     /// Orders whose keys may be released.
     paid: Vec<OrderId>,
+    /// Orders whose buyers ask nodes for a cell.
+    asked: Vec<OrderId>,
     /// The last epoch that began.
     epoch: Option<u64>,
     /// The epoch of this node's last window that opened.
     window: Option<u64>,
     /// The amount that this node earned.
     earned: Amount,
-    /// Vaults that were opened with this node as a custodian.
-    vaults: Vec<VaultId>,
+    /// Vaults that were opened with this node as a custodian, and all that were dealt anew.
+    vaults: Vec<Dealt>,
     /// Registrations under this node's key.
     registered: Vec<Action>,
     /// Whether the ledger takes all shards from this node.
@@ -246,6 +255,16 @@ struct Digest {
     /// What the store notes of all this, in its order: a shard may be spared and given to the same node in one block, on new
     /// terms.
     shards: Vec<Change>,
+}
+
+/// A vault as it was dealt last.
+#[derive(Clone, Debug)]
+struct Dealt {
+    vault: VaultId,
+    owner: AccountId,
+    key: VaultKey,
+    /// Whether this node is one of its custodians now.
+    ours: bool,
 }
 
 impl Digest {
@@ -263,10 +282,18 @@ impl Digest {
                     let ours = acceptances.iter().filter(|one| one.node == *node);
                     digest.placed.extend(ours.map(|one| (terms.clone(), one.clone())));
                 }
-                Action::OpenVault { opening, custodians, .. }
+                Action::OpenVault { opening, key, custodians }
                     if custodians.iter().any(|custodian| custodian.node == *node) =>
                 {
-                    digest.vaults.push(VaultId::of(&transaction.sender, opening));
+                    let owner = transaction.sender;
+                    let vault = VaultId::of(&owner, opening);
+                    // No order can wait for a vault that was not there.
+                    digest.vaults.push(Dealt { vault, owner, key: key.clone(), ours: false });
+                }
+                Action::RotateVault { vault, key, custodians } => {
+                    let (vault, owner) = (*vault, transaction.sender);
+                    let ours = custodians.iter().any(|custodian| custodian.node == *node);
+                    digest.vaults.push(Dealt { vault, owner, key: key.clone(), ours });
                 }
                 action @ Action::RegisterNode { .. } if transaction.sender == (*node).into() => {
                     digest.registered.push(action.clone());
@@ -338,6 +365,7 @@ impl Digest {
             Event::ShardLost { .. } => self.lost = true,
             Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
+            Event::CellAsked { order, .. } => self.asked.push(*order),
             Event::OrderRefunded { order } => self.refunded.push(*order),
             Event::Revoked { link, by } => self.revoked.push((*link, *by)),
             Event::Moved { amount, reason: Reason::Proven { node: earner, .. }, .. }

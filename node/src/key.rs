@@ -96,8 +96,12 @@ impl NodeKey {
     }
 
     /// The node's signed acceptance of a vault share.
-    pub(crate) fn accept_share(&self, terms: &CustodyTerms<'_>) -> CustodyAcceptance {
-        terms.accept(&self.signing)
+    pub(crate) fn accept_share(
+        &self,
+        terms: &CustodyTerms<'_>,
+        expires_ms: LedgerTime,
+    ) -> CustodyAcceptance {
+        terms.accept(&self.signing, expires_ms)
     }
 }
 

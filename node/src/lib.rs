@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod admission;
 mod alert;
+mod answer;
 mod care;
 mod checkpoint;
 mod custodian;

@@ -24,6 +24,7 @@ use tracing::{error, info};
 use crate::{
     admission::Admission,
     alert::{self, Alert, Alerts},
+    answer,
     care::{self, Caring},
     checkpoint,
     custodian::{self, Schedule},
@@ -281,6 +282,7 @@ impl Node {
             orders: KnownOrders::new(&options.limits),
             claims: KnownClaims::new(&options.limits),
             schedule: Schedule::default(),
+            questions: Schedule::default(),
             view: View::new(height, chain.epoch),
             send: Arc::new(Pace::new(settings.send)),
             receive: Arc::new(Pace::new(settings.receive)),
@@ -491,6 +493,8 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks.spawn(async move { alert::watch_for_faults(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { exit::leave_when_wanted(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { answer::answer_questions(&here).await });
     if shared.options.custody {
         let here = Arc::clone(shared);
         tasks.spawn(async move { custodian::post_releases(&here).await });

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) store: Shards,
     pub(crate) schedule: Schedule,
+    /// Orders whose buyers ask nodes for a cell.
+    pub(crate) questions: Schedule,
     pub(crate) admission: Arc<Admission>,
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) orders: KnownOrders,

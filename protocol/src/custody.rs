@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use crate::{id::NodeId, record};
+use crate::{id::NodeId, record, time::LedgerTime};
 
 pub use capsule::{label, listing_key, pad, unpad};
 pub use care::{care_key, care_point, claim_context, combine_care};
@@ -79,6 +79,8 @@ record! {
     pub struct PostedRelease {
         /// Which custodian, from 1.
         pub index: u8,
+        /// The custodian: after a rotation its index is another node's.
+        pub node: NodeId,
         /// `U`.
         pub u: Point,
         /// `V`.
@@ -94,7 +96,10 @@ record! {
         pub node: NodeId,
         /// Which share, from 1.
         pub index: u8,
-        /// By the node, over chain, vault, owner, commitments and index.
+        /// The time until which the ledger must have it, in milliseconds since the Unix epoch. The node keeps the share until
+        /// then, and after that while the ledger has it.
+        pub expires_ms: LedgerTime,
+        /// By the node, over chain, vault, owner, commitments, index and the time above.
         pub signature: [u8; 64],
     }
 }

@@ -15,7 +15,7 @@ record Capsule: r b32, r2 b32, c b32, e b32, f b32
 record DeliveryKey: point b32, e b32, z b32
 record Release: index u8, u b32, v b32, e b32, z_share b32, z_blind b32
 record ShownKey: shared b32, e b32, z b32
-record CustodyAcceptance: node b32, index u8, signature b64
+record CustodyAcceptance: node b32, index u8, expires_ms u64, signature b64
 """)
 
 BASE_2 = ristretto_from_wide(derive("symbolon 2026 custody second base v1", b"", 64))
@@ -243,7 +243,7 @@ def open_share(terms, vault, index, sealed, secret):
 
 
 def acceptance_holds(terms, node, index, acceptance):
-    digest = derive("symbolon 2026 custody acceptance v1", terms)
+    digest = derive("symbolon 2026 custody acceptance v2", concat(terms, ("u64", acceptance["expires_ms"])))
     if acceptance["node"] != node:
         raise No("Signature")
     if acceptance["index"] != index:

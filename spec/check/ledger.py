@@ -88,7 +88,7 @@ RANGES = {
     "fee_base": (0, PRICE_MAX), "fee_byte": (0, PRICE_MAX), "fee_check": (0, PRICE_MAX), "duty_fee_bp": (0, BP),
     "deposit": (0, PRICE_MAX), "dead_after_epochs": (2, 1000), "claim_epochs": (1, 1000),
     "collateral_epochs": (0, 1000),
-    "repair_price": (0, PRICE_MAX), "allowance": (0, PRICE_MAX), "miss_penalty_bp": (0, BP),
+    "repair_price": (0, PRICE_MAX), "allowance": (0, PRICE_MAX), "miss_penalty_bp": (0, BP), "silence_penalty_bp": (0, BP),
     "capacity_deposit": (0, PRICE_MAX), "listing_bond_bp": (0, 10 * BP), "complaint_bond": (0, PRICE_MAX),
 }
 
@@ -292,6 +292,7 @@ UNITS = {
     "OpenDeal": lambda action: len(action["acceptances"]), "PlaceShards": lambda action: len(action["acceptances"]),
     "ExtendDeals": lambda action: len(action["deals"]),
     "OpenVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
+    "RotateVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
     "SetCare": lambda action: len(action["deals"]), "ClaimRepair": lambda action: 1,
     "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
     "CoverListing": lambda action: len(action["deals"]), "Complain": lambda action: 5, "AnswerCell": lambda action: 5,
@@ -475,7 +476,25 @@ class Block:
             elif kind == "asked":
                 self.unanswered(order_id, order)
             else:
+                if not stood_still:
+                    self.penalise_silent(order_id, order)
                 self.refund(order_id, order, "not_delivered")
+
+    def penalise_silent(self, order_id, order):
+        """Custodians that had the whole time and have posted nothing lose a part of their collateral."""
+        vault = self.state.get(VAULTS, self.state.get(LISTINGS, order["listing"])["terms"]["vault"])
+        if vault["dealing"] != order["dealing"] or order["ordered_ms"] < vault["since_ms"]:
+            return
+        posted = [one["node"] for one in order["releases"]]
+        for node_id in vault["custodians"]:
+            node = self.state.get(NODES, node_id)
+            if not node or node_id in posted:
+                continue
+            penalty = part(backing(node), self.chain["params"]["silence_penalty_bp"])
+            take(node, penalty)
+            self.state.put(NODES, node_id, node)
+            reason = {"_": "silent", "node": node_id, "order": order_id}
+            self.move({"_": "collateral"}, {"_": "repair"}, penalty, reason)
 
     def set_due(self, order_id, order, due_ms):
         self.state.drop(DUE, big(order["due_ms"]) + order_id)
@@ -546,7 +565,8 @@ class Block:
         deal, left = self.state.get(DEALS, asked["deal"]), self.chain["params"]["complaint_bond"]
         each = left // len(asked["answered"])
         for index in asked["answered"]:
-            node = self.state.get(NODES, deal["shards"][index]["node"])
+            shard = dict(kept_shards(deal)).get(index)
+            node = shard and self.state.get(NODES, shard["node"])
             if node:
                 self.move(source, of_account(node["payout"]), each, reason)
                 left -= each
@@ -586,7 +606,9 @@ class Block:
         fee = part(amount, params["sale_fee_bp"])
         custody = part(amount, params["custody_fee_bp"])
         indexes = list(named) or [one["index"] for one in order["releases"]]
-        nodes = [self.state.get(NODES, vault["custodians"][index - 1]) for index in indexes]
+        present = vault["custodians"] if vault["dealing"] == order["dealing"] else []
+        known = dict(enumerate(present, 1)) | {one["index"]: one["node"] for one in order["releases"]}
+        nodes = [self.state.get(NODES, known[index]) for index in indexes if index in known]
         nodes = [node for node in nodes if node]
         each = custody // len(nodes) if nodes else 0
         rest = amount - fee - each * len(nodes)
@@ -1880,9 +1902,18 @@ def prove(block, sender, action):
     return bad, apply
 
 
-def open_vault(block, sender, action):
+def is_run_by(block, node_id, account):
+    node = block.state.get(NODES, node_id)
+    return bool(node) and account in (node_id, node["payout"], node["operator"])
+
+
+def own_among(block, owner, custodians):
+    return sum(is_run_by(block, one["node"], owner) for one in custodians)
+
+
+def dealt(block, sender, vault, action):
+    """What is wrong with a dealing of a vault's secret."""
     bad, key, custodians = set(), action["key"], action["custodians"]
-    vault = owned_id("vault id v1", sender, action["opening"])
     if [one["index"] for one in custodians] != list(range(1, len(custodians) + 1)):
         bad.add("BadField")
     if len({one["node"] for one in custodians}) < len(custodians):
@@ -1900,10 +1931,37 @@ def open_vault(block, sender, action):
             bad.add("BadAcceptance")
         if not node:
             bad.add("UnknownNode")
+    if any(one["expires_ms"] < block.now for one in custodians):
+        bad.add("AcceptanceExpired")
+    return bad
+
+
+def vault_row(block, sender, action, dealing):
+    custodians = action["custodians"]
+    return {"owner": sender, "key": action["key"], "custodians": [one["node"] for one in custodians],
+            "dealing": dealing, "since_ms": block.now, "own": own_among(block, sender, custodians)}
+
+
+def open_vault(block, sender, action):
+    vault = owned_id("vault id v1", sender, action["opening"])
+    bad = dealt(block, sender, vault, action)
     if block.state.has(VAULTS, vault):
         bad.add("Exists")
-    row = {"owner": sender, "key": key, "custodians": [one["node"] for one in custodians]}
-    return bad, lambda: block.state.put(VAULTS, vault, row)
+    return bad, lambda: block.state.put(VAULTS, vault, vault_row(block, sender, action, 1))
+
+
+def rotate_vault(block, sender, action):
+    vault, bad = action["vault"], dealt(block, sender, action["vault"], action)
+    before = block.state.get(VAULTS, vault)
+    if not before:
+        return bad | {"UnknownVault"}, None
+    if action["key"]["commitments"][:1] != before["key"]["commitments"][:1]:
+        bad.add("BadField")
+    if before["own"] == 0 and own_among(block, sender, action["custodians"]):
+        bad.add("BadField")
+    if before["owner"] != sender:
+        bad.add("NotYours")
+    return bad, lambda: block.state.put(VAULTS, vault, vault_row(block, sender, action, before["dealing"] + 1))
 
 
 def control(letter):
@@ -1956,6 +2014,8 @@ def list_for_sale(block, sender, action):
     vault = block.state.get(VAULTS, terms["vault"])
     if not vault:
         bad.add("UnknownVault")
+    if vault and vault["own"] and not terms["own_custodians"]:
+        bad.add("BadField")
     if vault and vault["owner"] != sender:
         bad.add("NotYours")
     if block.state.has(LISTINGS, listing):
@@ -2114,7 +2174,8 @@ def place_order(block, sender, action):
         block.state.put(ORDERS, order, {
             "listing": action["listing"], "buyer": sender, "holder": action["holder"], "delivery": action["delivery"],
             "amount": action["price"], "state": {"_": "paid"}, "ordered_ms": block.now,
-            "access_until_ms": access_until, "due_ms": due, "releases": [], "asked": None, "given": 0, "refund": None,
+            "access_until_ms": access_until, "due_ms": due, "dealing": block.state.get(VAULTS, terms["vault"])["dealing"],
+            "releases": [], "asked": None, "given": 0, "refund": None,
         })
         block.report("order_paid", order=order)
 
@@ -2139,8 +2200,11 @@ def post_release(block, sender, action):
         release_holds(release, vault["key"], listing["terms"]["capsule"], order["delivery"], context)
     except No:
         bad.add("BadProof")
-    if vault["custodians"][release["index"] - 1 : release["index"]] != [sender]:
+    custodian = vault["custodians"][release["index"] - 1 : release["index"]]
+    if custodian != [sender] and (order["buyer"] != sender or not custodian):
         bad.add("NotYours")
+    if order["state"]["_"] == "paid" and order["dealing"] != vault["dealing"]:
+        order["dealing"], order["releases"] = vault["dealing"], []
     if any(one["index"] == release["index"] for one in order["releases"]):
         bad.add("Exists")
     if order["state"]["_"] in ("settled", "refunded"):
@@ -2149,7 +2213,7 @@ def post_release(block, sender, action):
         bad.add("TooLate")
 
     def apply():
-        order["releases"].append({"index": release["index"], "u": release["u"], "v": release["v"]})
+        order["releases"].append({"index": release["index"], "node": custodian[0], "u": release["u"], "v": release["v"]})
         if len(order["releases"]) >= len(vault["key"]["commitments"]):
             block.state.drop(DUE, big(order["due_ms"]) + action["order"])
             order["state"] = {"_": "delivered"}
@@ -2170,7 +2234,8 @@ def acknowledge(block, sender, action):
     if not order:
         return bad | {"UnknownOrder"}, None
     vault = block.state.get(VAULTS, block.state.get(LISTINGS, order["listing"])["terms"]["vault"])
-    if any(index > len(vault["custodians"]) for index in named):
+    most = len(vault["custodians"]) if vault["dealing"] == order["dealing"] else 32
+    if any(index > most for index in named):
         bad.add("BadField")
     if order["buyer"] != sender:
         bad.add("NotYours")
@@ -2227,9 +2292,14 @@ def judged(block, sender, action):
                                    complaint["kept"], complaint["path"])
     except No:
         return {"BadProof"}, DISMISSED
+    due = min(block.now + block.chain["params"]["delivery_ms"], U64)
+    if len(kept_shards(deal)) < of["required"]:
+        bad.add("DealClosed")
+    if begins(block.chain, deal["end"]) < due:
+        bad.add("DealClosed")
     if order["given"] >= GIVEN_MAX:
         bad.add("TooLate")
-    if order["access_until_ms"] < min(block.now + block.chain["params"]["delivery_ms"], U64):
+    if order["access_until_ms"] < due:
         bad.add("TooLate")
     return bad, None
 
@@ -2334,7 +2404,7 @@ ACTIONS = {
     "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
     "SetCare": set_care, "ClaimRepair": claim_repair, "CollectRepair": collect_repair,
     "RetireNode": retire_node, "Stake": stake, "Unstake": unstake,
-    "OpenVault": open_vault, "List": list_for_sale, "Preview": post_preview,
+    "OpenVault": open_vault, "RotateVault": rotate_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "CoverListing": cover_listing, "Complain": complain, "AnswerCell": answer_cell,
     "Revoke": revoke, "SetRoot": set_root,
@@ -2477,7 +2547,7 @@ def run_light(case):
 VECTORS = {
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,
-    "ledger/sales.json": History, "ledger/due.json": History, "ledger/kept.json": History,
+    "ledger/sales.json": History, "ledger/due.json": History, "ledger/vaults.json": History, "ledger/kept.json": History,
     "ledger/lasting.json": History, "ledger/placed.json": History, "ledger/dead.json": History, "ledger/dying.json": History,
     "ledger/care.json": History, "ledger/claims.json": History,
     "ledger/claimants.json": History, "ledger/resting.json": History,

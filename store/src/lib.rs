@@ -30,7 +30,7 @@ pub use database::open_database;
 pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;
 pub use shards::{
-    Change, Charge, Checking, Counter, Counts, CustodyLimits, CustodyWaits, DamagedShard, Scrub,
-    Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, SlotsHead, SlotsView, Stored,
-    Unpaid,
+    Change, Charge, Checking, Counter, Counts, Custody, CustodyLimits, CustodyWaits, DamagedShard,
+    Scrub, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, SlotsHead, SlotsView,
+    Stored, Unpaid,
 };

@@ -33,7 +33,7 @@ mod writer;
 
 pub use damage::{DamagedShard, Scrub};
 pub use file::{Checking, ShardFile};
-pub use memory::{Change, Charge, Counter, CustodyLimits, CustodyWaits};
+pub use memory::{Change, Charge, Counter, Custody, CustodyLimits, CustodyWaits};
 pub use rows::{Counts, Shard, ShardInfo, ShardState, Unpaid};
 pub use slots::{SlotsHead, SlotsView};
 pub use writer::{ShardWriter, Stored};

@@ -154,7 +154,7 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
         price,
         licence_text: String::new(),
         access_ms: Some(Millis(600_000)),
-        window_ms: Millis(10_000),
+        window_ms: Some(Millis(10_000)),
         splits: Vec::new(),
         preview_cells: 0,
         epochs: None,

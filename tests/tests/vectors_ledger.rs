@@ -46,7 +46,7 @@ const HISTORIES: [&str; 16] = [
 ];
 
 /// The same of what comes by itself, with time: most of it is not refused.
-const COURSES: [&str; 7] = [
+const COURSES: [&str; 8] = [
     "answers.json",
     "faults.json",
     "lasting.json",
@@ -54,6 +54,7 @@ const COURSES: [&str; 7] = [
     "dead.json",
     "dying.json",
     "resting.json",
+    "vaults.json",
 ];
 
 fn vectors(name: &str) -> Vec<Value> {

@@ -55,6 +55,8 @@ pub struct Group {
     pub segment: u32,
     /// The first stripe of the group in the segment.
     pub first_stripe: u32,
+    /// Its first data cell, counted over the whole file.
+    pub first_cell: u64,
     /// The file's bytes without padding.
     pub plain: Vec<u8>,
     /// One leaf per data cell, if leaves were requested.
@@ -199,12 +201,13 @@ fn decode_group(
     let corrupt = |error: ContentError| TransferError::Corrupt { segment, why: error.into() };
     let outside = || TransferError::Internal(String::from("a stripe lies outside its segment"));
     let (plain, leaves, rebuilt) = (Vec::new(), Vec::new(), Vec::new());
-    let mut group = Group { segment, first_stripe, plain, leaves, rebuilt };
+    let first = layout.stripe(first_stripe).ok_or_else(outside)?;
+    let (first_cell, start) = (first.first_cell, first.shard_offset);
+    let mut group = Group { segment, first_stripe, first_cell, plain, leaves, rebuilt };
     if let LeavesWanted::Rebuilt(shards) = wanted {
         let wanted = (0..layout.total).filter(|index| shards >> index & 1 == 1);
         group.rebuilt = wanted.map(|index| (index, Vec::new())).collect();
     }
-    let start = layout.stripe(first_stripe).ok_or_else(outside)?.shard_offset;
     for number in first_stripe..end {
         let stripe = layout.stripe(number).ok_or_else(outside)?;
         if !needed.contains(&number) {

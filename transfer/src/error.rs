@@ -178,6 +178,12 @@ impl TransferError {
         matches!(self, Self::LedgerRefused(_) | Self::FieldRefused { .. })
     }
 
+    /// Whether the data itself could not be had as it was stored: too few shards, or bytes that do not open.
+    #[must_use]
+    pub fn is_of_data(&self) -> bool {
+        matches!(self, Self::NotEnoughShards { .. } | Self::Corrupt { .. })
+    }
+
     /// Whether access was denied: the grant does not allow the request, or a node refused it.
     #[must_use]
     pub fn is_denial(&self) -> bool {

@@ -6,11 +6,12 @@ use symbolon_net::PeerAddress;
 use symbolon_protocol::{
     content::{ContentError, SegmentCoder},
     id::{DealId, Hash, NodeId},
+    ledger::rows::{Deal, Deals, DealsOf, Table as _},
     session::NodeFault,
     wire::storage::RefusalCode,
 };
 
-use crate::{Network, error::TransferError, reading::Reading, shard::ShardAt};
+use crate::{Network, deal::runs, error::TransferError, reading::Reading, shard::ShardAt};
 
 /// Everything that is needed to request and decode a segment's cells.
 pub(crate) struct Segment {
@@ -37,6 +38,37 @@ impl Segment {
 }
 
 impl Network {
+    /// The deal that keeps a segment. Its id follows from the file key. A seller may have shown the ledger another deal for
+    /// the same segment of the same object, though, which a buyer's grant opens too.
+    pub async fn deal_of(
+        &self,
+        reading: &Reading,
+        segment: u32,
+    ) -> Result<(DealId, Deal), TransferError> {
+        let id = reading.deal(segment);
+        if let Some(deal) = self.deal_lately(&id).await? {
+            return Ok((id, deal));
+        }
+        let gone = TransferError::DealGone { segment, deal: id };
+        if reading.grant.as_ref().is_none_or(|grant| grant.sale.is_none()) {
+            return Err(gone);
+        }
+        let layout = reading.manifest.layout()?.segment(segment)?;
+        let keys = self.scan_all(DealsOf, &reading.owner.0).await?;
+        let ids: Vec<_> = keys.iter().filter_map(|(key, _)| Some(DealsOf::parse(key)?.1)).collect();
+        let rows = self.rows_of(Deals, &ids).await?;
+        let found = ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, row?)));
+        let fitting = found.filter(|(_, deal)| {
+            runs(deal)
+                && deal.object == reading.manifest.object
+                && deal.segment == segment
+                && deal.required == layout.required
+                && deal.shards.len() == usize::from(layout.total)
+                && deal.length == layout.shard_length
+        });
+        fitting.max_by_key(|(_, deal)| deal.end).ok_or(gone)
+    }
+
     /// Opens a segment: checks the key, and reads the deal and its nodes from the ledger. Calls
     /// `asks` before each request to the ledger.
     pub(crate) async fn open_segment(
@@ -50,10 +82,8 @@ impl Network {
             ContentError::Key => TransferError::Grant("its key is not the file's key".into()),
             error => TransferError::Corrupt { segment: number, why: error.into() },
         })?;
-        let id = reading.deal(number);
         asks();
-        let deal = self.deal_lately(&id).await?;
-        let deal = deal.ok_or(TransferError::DealGone { segment: number, deal: id })?;
+        let (id, deal) = self.deal_of(reading, number).await?;
         if deal.length != coder.layout().shard_length {
             let why = "the deal is for shards of another length".into();
             return Err(TransferError::Corrupt { segment: number, why });

@@ -83,6 +83,16 @@ impl ShardAt {
 
     /// Reads one cell, which is one stripe's part of the shard, and verifies it.
     pub async fn cell(&self, network: &Network, cell: u32) -> Result<Vec<u8>, NodeFault> {
+        self.cell_and_path(network, cell).await.map(|(bytes, _)| bytes)
+    }
+
+    /// Reads one cell and its path to the root of the shard, and verifies it by that. Both together prove to anyone what
+    /// the node keeps.
+    pub async fn cell_and_path(
+        &self,
+        network: &Network,
+        cell: u32,
+    ) -> Result<(Vec<u8>, Vec<Hash>), NodeFault> {
         let (deal, index, grant) = (self.deal, self.index, self.grant.clone());
         let request = Request::ReadCell { deal, index, cell, grant };
         let start = u64::from(cell) * CELL_BYTES as u64;
@@ -91,7 +101,7 @@ impl ShardAt {
         let (head, bytes) = answer.map_err(|error| error.fault())?;
         proof::verify_cell(&self.root, self.length, u64::from(cell), &bytes, &head.path)
             .map_err(|_| NodeFault::Corrupt)?;
-        Ok(bytes.to_vec())
+        Ok((bytes.to_vec(), head.path))
     }
 
     /// Requests one piece of `expected` bytes.

@@ -6,7 +6,7 @@ use crate::{
     demo::Broken,
     folder::{FolderStored, FolderWritten},
     grant::Inspected,
-    market::Purchase,
+    market::{Disputed, Purchase},
     operator::{Diagnosis, Scrubbed},
     put::NotDurable,
     verify::{FileVerified, FolderVerified},
@@ -138,6 +138,8 @@ details! {
     Inspected as Inspected,
     /// `buy`: what was bought and not fetched.
     Purchase as Purchase,
+    /// `buy` and `get`: what became of a complaint about a bought file.
+    Disputed as Disputed,
     /// `node doctor`: what was checked.
     Diagnosis as Diagnosis,
     /// `node scrub`: what was found.

@@ -29,6 +29,7 @@ pub mod shell;
 pub mod stat;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 
 use serde::Serialize;
@@ -89,11 +90,14 @@ documents! {
     identity::Made,
     identity::Restored,
     identity::Words,
+    market::Acknowledged,
     market::Bought,
     market::Detail,
+    market::Disputed,
     market::Ended,
     market::ForSale,
     market::Listings,
+    market::OrderShown,
     market::Orders,
     market::Preview,
     names::Names,
@@ -121,6 +125,8 @@ documents! {
     rm::Removed,
     shell::Completions,
     stat::Stat,
+    vault::VaultDealt,
+    vault::VaultStatus,
     verify::FileVerified,
     verify::FolderVerified,
 }

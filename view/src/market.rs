@@ -3,18 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 use symbolon_client::{
-    BuyOutcome, BuyReport, Kept, ListingDetail, ListingView, OrderView, PreviewCell, SellOutcome,
-    SellReport,
+    self as client, BuyOutcome, BuyReport, DisputeReport, EndReport, Kept, ListingDetail,
+    ListingView, OrderDetail, OrderView, PreviewCell, SellOutcome, SellReport,
 };
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, ListingId},
+    id::{AccountId, ListingId, OrderId},
     ledger::rows,
 };
 
 use crate::{
     get::FileFetched,
     plain::{Id, Money},
+    vault::Custody,
 };
 
 /// A file that is for sale.
@@ -39,6 +40,12 @@ pub struct ForSale {
     pub price: Money,
     /// For how long a buyer may read it.
     pub access_ms: u64,
+    /// How long a buyer has to check it before the seller is paid.
+    pub window_ms: u64,
+    /// The bond: it comes back when the listing has ended and all its orders are closed.
+    pub bond: Money,
+    /// Until when the ledger knows that the file is kept.
+    pub covered_until_ms: u64,
     /// Until when it can be bought: a later buyer's access would outlast the storage that is paid for.
     pub sold_until_ms: u64,
     /// What was paid to store the parts of the listing.
@@ -62,6 +69,9 @@ impl ForSale {
             preview_cells: listed.preview_cells.clone(),
             price: price.into(),
             access_ms: listed.access_ms.0,
+            window_ms: listed.window_ms.0,
+            bond: listed.bond.into(),
+            covered_until_ms: listed.covered_until_ms.0,
             sold_until_ms: listed.sold_until_ms.0,
             cost: listed.cost.into(),
         }
@@ -105,8 +115,12 @@ pub struct Listing {
     pub cells: u64,
     /// How often it was sold.
     pub sold: u64,
-    /// Whether it takes orders.
-    pub open: bool,
+    /// Its state.
+    pub state: ListingState,
+    /// What its seller loses if a buyer proves that it is not right.
+    pub bond: Money,
+    /// Until when the ledger knows that the file is kept; null if it was not shown that. No order's access may outlast it.
+    pub covered_until_ms: Option<u64>,
     /// Whether its preview is open.
     pub previewed: bool,
     /// The hash of its licence.
@@ -117,6 +131,8 @@ pub struct Listing {
     pub access_ms: u64,
     /// How long a buyer has to check it before the seller is paid.
     pub window_ms: u64,
+    /// Whether the seller says that some of the nodes that keep its key are the seller's own.
+    pub own_custodians: bool,
     /// Until when it is stored; null if it is not stored, or if that is unknown.
     pub stored_until_ms: Option<u64>,
     /// Whether it is stored no longer.
@@ -133,17 +149,43 @@ impl From<&ListingView> for Listing {
             length: view.length,
             cells: view.cells,
             sold: view.sold,
-            open: view.open,
+            state: view.state.into(),
+            bond: view.bond.into(),
+            covered_until_ms: view.covered_until_ms.map(|time| time.0),
             previewed: view.previewed,
             licence: view.licence.into(),
             listed_ms: view.listed_ms.0,
             access_ms: view.access_ms.0,
             window_ms: view.window_ms.0,
+            own_custodians: view.own_custodians,
             stored_until_ms: match view.kept {
                 Some(Kept::Until { time_ms, .. }) => Some(time_ms.0),
                 _ => None,
             },
             over: matches!(view.kept, Some(Kept::Over { .. })),
+        }
+    }
+}
+
+/// The state of a listing.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ListingState {
+    /// It takes orders.
+    Open,
+    /// It takes no more orders.
+    Ended,
+    /// A buyer has proven that it is not what it says: it takes no more orders, and open ones are refunded.
+    Frozen,
+}
+
+impl From<rows::ListingState> for ListingState {
+    fn from(state: rows::ListingState) -> Self {
+        match state {
+            rows::ListingState::Open => Self::Open,
+            rows::ListingState::Ended => Self::Ended,
+            rows::ListingState::Frozen => Self::Frozen,
         }
     }
 }
@@ -161,6 +203,8 @@ pub struct Detail {
     pub splits: Vec<Split>,
     /// The vault that guards its key.
     pub vault: Id,
+    /// Who keeps shares of the vault's secret.
+    pub custody: Custody,
     /// The root over all cells of the file.
     pub content_root: Id,
 }
@@ -176,6 +220,7 @@ impl From<&ListingDetail> for Detail {
             document,
             splits: detail.splits.iter().map(split).collect(),
             vault: detail.vault.into(),
+            custody: detail.custody.into(),
             content_root: detail.content_root.into(),
         }
     }
@@ -243,6 +288,57 @@ pub struct Cell {
 pub struct Ended {
     /// The listing.
     pub listing: Id,
+    /// The bond that comes back; zero if a buyer has proven that the listing was not right.
+    pub bond: Money,
+    /// Orders that are still open: the bond comes back with the last of them.
+    pub open_orders: u64,
+    /// When the last of these is closed, unless a buyer complains; null if none is open.
+    pub due_ms: Option<u64>,
+}
+
+impl From<&EndReport> for Ended {
+    fn from(ended: &EndReport) -> Self {
+        Self {
+            listing: ended.listing.into(),
+            bond: ended.bond.into(),
+            open_orders: ended.open,
+            due_ms: ended.due_ms.map(|time| time.0),
+        }
+    }
+}
+
+/// What was checked of a listing before anything was paid.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Checks {
+    /// Until when access lasts.
+    pub access_until_ms: u64,
+    /// Until when the ledger knows that the file is kept.
+    pub covered_until_ms: u64,
+    /// How long a buyer has to check the file after delivery.
+    pub window_ms: u64,
+    /// What the seller loses if the buyer proves that it is not what was listed.
+    pub bond: Money,
+    /// Cells of the file: a hash of each is listed, and all of them lead to the content root.
+    pub cells: u64,
+    /// Preview cells that were opened and are part of the file.
+    pub preview_cells: usize,
+    /// Nodes of the file that answer.
+    pub nodes: usize,
+}
+
+impl From<&client::Checks> for Checks {
+    fn from(checks: &client::Checks) -> Self {
+        Self {
+            access_until_ms: checks.access_until_ms.0,
+            covered_until_ms: checks.covered_until_ms.0,
+            window_ms: checks.window_ms.0,
+            bond: checks.bond.into(),
+            cells: checks.cells,
+            preview_cells: checks.preview_cells,
+            nodes: checks.nodes,
+        }
+    }
 }
 
 /// Access that was bought.
@@ -257,6 +353,8 @@ pub struct Bought {
     pub listing: Id,
     /// What was paid for it.
     pub paid: Money,
+    /// What was checked before it was paid; null if it was paid before.
+    pub checks: Option<Checks>,
     /// The custodians that released the key, by their numbers in the vault.
     pub custodians: Vec<u8>,
     /// The grant, `grant1...`.
@@ -278,6 +376,7 @@ impl Bought {
             order: bought.order.into(),
             listing: bought.listing.into(),
             paid: bought.paid.into(),
+            checks: bought.checks.as_ref().map(Checks::from),
             custodians: bought.custodians.clone(),
             grant: bought.token.to_text(),
             fetched,
@@ -328,16 +427,7 @@ impl Orders {
     /// The orders of this account.
     #[must_use]
     pub fn new(account: AccountId, orders: &[OrderView]) -> Self {
-        let order = |order: &OrderView| Order {
-            order: order.id.into(),
-            listing: order.listing.into(),
-            side: if order.buyer == account { Side::Bought } else { Side::Sold },
-            buyer: order.buyer.into(),
-            amount: order.amount.into(),
-            state: order.state.into(),
-            ordered_ms: order.ordered_ms.0,
-            due_ms: order.due_ms.0,
-        };
+        let order = |order: &OrderView| Order::new(account, order);
         Self { account: account.into(), orders: orders.iter().map(order).collect() }
     }
 }
@@ -360,8 +450,243 @@ pub struct Order {
     pub state: OrderState,
     /// When it was made.
     pub ordered_ms: u64,
-    /// When the next step follows by itself: the refund while the key is not delivered, else the payment of the seller.
+    /// When the next step follows by itself: the refund while the key is not delivered or a cell is asked for, else the
+    /// payment of the seller.
     pub due_ms: u64,
+    /// Until when the buyer may read the file.
+    pub access_until_ms: u64,
+    /// Why the buyer has the money back; null if that is not so.
+    pub refund: Option<Refund>,
+}
+
+impl Order {
+    /// An order as this account sees it.
+    #[must_use]
+    pub fn new(account: AccountId, order: &OrderView) -> Self {
+        Self {
+            order: order.id.into(),
+            listing: order.listing.into(),
+            side: if order.buyer == account { Side::Bought } else { Side::Sold },
+            buyer: order.buyer.into(),
+            amount: order.amount.into(),
+            state: order.state.into(),
+            ordered_ms: order.ordered_ms.0,
+            due_ms: order.due_ms.0,
+            access_until_ms: order.access_until_ms.0,
+            refund: order.refund.map(Refund::from),
+        }
+    }
+}
+
+/// Why a buyer has the money back.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Refund {
+    /// Too few custodians released the key in time.
+    NotDelivered,
+    /// The releases open another key than the listed one.
+    BadKey,
+    /// A listed cell does not open to what was listed.
+    BadCell,
+    /// Nodes keep another cell than the listed one.
+    OtherCell,
+    /// Too few nodes gave a cell, even to the ledger.
+    Unavailable,
+    /// Another buyer has proven that the listing is not right.
+    Frozen,
+}
+
+impl Refund {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NotDelivered => "too few custodians released the key in time",
+            Self::BadKey => "the releases open another key than the listed one",
+            Self::BadCell => "a listed cell does not open to what was listed",
+            Self::OtherCell => "nodes keep another cell than the listed one",
+            Self::Unavailable => "too few nodes gave a cell, even to the ledger",
+            Self::Frozen => "another buyer has proven that the listing is not right",
+        }
+    }
+}
+
+impl From<rows::Refund> for Refund {
+    fn from(refund: rows::Refund) -> Self {
+        match refund {
+            rows::Refund::NotDelivered => Self::NotDelivered,
+            rows::Refund::BadKey => Self::BadKey,
+            rows::Refund::BadCell => Self::BadCell,
+            rows::Refund::OtherCell => Self::OtherCell,
+            rows::Refund::Unavailable => Self::Unavailable,
+            rows::Refund::Frozen => Self::Frozen,
+        }
+    }
+}
+
+/// Everything about an order.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct OrderShown {
+    /// The entry for it in a list of orders.
+    #[serde(flatten)]
+    pub order: Order,
+    /// What is bought.
+    pub title: String,
+    /// Who sells.
+    pub seller: Id,
+    /// The state of the listing.
+    pub listing_state: ListingState,
+    /// Releases of custodians on the ledger.
+    pub releases: usize,
+    /// How many of them open the key.
+    pub required: usize,
+    /// How long the buyer has to check the file after delivery.
+    pub window_ms: u64,
+    /// What the seller loses if the buyer proves that it is not what was listed.
+    pub bond: Money,
+    /// The cell that nodes are to put on the ledger; null if none is asked for.
+    pub asked_cell: Option<u64>,
+    /// How many nodes have put theirs there.
+    pub answered: usize,
+    /// How often nodes were asked for a cell and gave it.
+    pub given: u8,
+}
+
+impl OrderShown {
+    /// An order as this account sees it.
+    #[must_use]
+    pub fn new(account: AccountId, detail: &OrderDetail) -> Self {
+        Self {
+            order: Order::new(account, &detail.view),
+            title: detail.title.clone(),
+            seller: detail.seller.into(),
+            listing_state: detail.listing_state.into(),
+            releases: detail.releases,
+            required: detail.required,
+            window_ms: detail.window_ms.0,
+            bond: detail.bond.into(),
+            asked_cell: detail.asked.map(|(cell, _)| cell),
+            answered: detail.asked.map_or(0, |(_, answered)| answered),
+            given: detail.given,
+        }
+    }
+}
+
+/// A bought file that was acknowledged.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Acknowledged {
+    /// The order.
+    pub order: Id,
+}
+
+/// A bought file that was compared with its listing, and what became of a complaint.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Disputed {
+    /// The order.
+    pub order: Id,
+    /// What became of it.
+    pub outcome: DisputeOutcome,
+    /// What was found to be wrong; null if nothing was, or if an earlier call found it.
+    pub wrong: Option<Wrong>,
+    /// The cell that it is about; null if it is about the key.
+    pub cell: Option<u64>,
+    /// Why the buyer has the money back; null if that is not so.
+    pub refund: Option<Refund>,
+    /// What came back of the order.
+    pub refunded: Money,
+    /// The buyer's part of the seller's bond.
+    pub from_bond: Money,
+    /// What was lost of the bond of the complaint.
+    pub lost: Money,
+}
+
+impl Disputed {
+    /// A file that is what was listed.
+    #[must_use]
+    pub fn nothing(order: OrderId) -> Self {
+        let none = || Money::from(Amount::ZERO);
+        Self {
+            order: order.into(),
+            outcome: DisputeOutcome::NothingWrong,
+            wrong: None,
+            cell: None,
+            refund: None,
+            refunded: none(),
+            from_bond: none(),
+            lost: none(),
+        }
+    }
+
+    /// What became of a complaint.
+    #[must_use]
+    pub fn new(wrong: Option<client::Wrong>, report: &DisputeReport) -> Self {
+        let (outcome, refund) = match report.outcome {
+            client::DisputeOutcome::Refunded(refund) => {
+                (DisputeOutcome::Refunded, Some(refund.into()))
+            }
+            client::DisputeOutcome::Given => (DisputeOutcome::Given, None),
+            _ => (DisputeOutcome::Dismissed, None),
+        };
+        let (wrong, cell) = wrong.map_or((None, None), |wrong| {
+            let (wrong, cell) = Wrong::of(wrong);
+            (Some(wrong), cell)
+        });
+        Self {
+            order: report.order.into(),
+            outcome,
+            wrong,
+            cell,
+            refund,
+            refunded: report.refunded.into(),
+            from_bond: report.from_bond.into(),
+            lost: report.lost.into(),
+        }
+    }
+}
+
+/// What became of a complaint.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum DisputeOutcome {
+    /// The key and every cell are what was listed: no complaint was made.
+    NothingWrong,
+    /// The buyer has the money back.
+    Refunded,
+    /// Nodes have put the cell on the ledger, and it is the listed one.
+    Given,
+    /// The complaint was dismissed.
+    Dismissed,
+}
+
+/// What is wrong with a bought file.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Wrong {
+    /// The releases open another key than the listed one.
+    Key,
+    /// A cell is as it was listed, and does not open to what was listed.
+    Cell,
+    /// Nodes keep another cell than the listed one.
+    Kept,
+    /// Too few nodes give a cell.
+    Missing,
+}
+
+impl Wrong {
+    fn of(wrong: client::Wrong) -> (Self, Option<u64>) {
+        match wrong {
+            client::Wrong::Cell { cell } => (Self::Cell, Some(cell)),
+            client::Wrong::Kept { cell } => (Self::Kept, Some(cell)),
+            client::Wrong::Missing { cell, .. } => (Self::Missing, Some(cell)),
+            _ => (Self::Key, None),
+        }
+    }
 }
 
 /// The side of an order on which an account is.
@@ -399,6 +724,8 @@ pub enum OrderState {
     Settled,
     /// The buyer got the money back.
     Refunded,
+    /// The buyer did not get a cell: nodes are to put it on the ledger.
+    Asked,
 }
 
 impl OrderState {
@@ -410,6 +737,7 @@ impl OrderState {
             Self::Delivered => "delivered",
             Self::Settled => "settled",
             Self::Refunded => "refunded",
+            Self::Asked => "asked",
         }
     }
 }
@@ -421,6 +749,7 @@ impl From<rows::OrderState> for OrderState {
             rows::OrderState::Delivered => Self::Delivered,
             rows::OrderState::Settled => Self::Settled,
             rows::OrderState::Refunded => Self::Refunded,
+            rows::OrderState::Asked => Self::Asked,
         }
     }
 }

@@ -135,6 +135,8 @@ pub enum Kind {
     ListingDescription,
     /// The preview of a listing.
     ListingPreview,
+    /// What a listing says of every cell of its file.
+    ListingLeaves,
     /// A part of the index of names.
     Index,
 }
@@ -145,6 +147,7 @@ impl From<FileKind> for Kind {
             FileKind::Own | FileKind::Pack => Self::Own,
             FileKind::Document { .. } => Self::ListingDescription,
             FileKind::Preview { .. } => Self::ListingPreview,
+            FileKind::Leaves { .. } => Self::ListingLeaves,
             FileKind::Index => Self::Index,
         }
     }

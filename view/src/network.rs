@@ -315,12 +315,24 @@ pub struct Status {
     pub files: FileCounts,
     /// The care of that, and what was repaired lately.
     pub care: CareCounts,
+    /// The custodians of its vault; null if none is open.
+    pub vault: Option<VaultCounts>,
     /// What this machine renews without being asked.
     pub agreed: Agreed,
     /// Names of unfinished puts of any device.
     pub unfinished: Vec<String>,
     /// Its index of names.
     pub index: Index,
+}
+
+/// The custodians of a vault, by the ledger's rows.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct VaultCounts {
+    /// How many there are.
+    pub custodians: usize,
+    /// How many of them are lost: dead, or nodes no longer.
+    pub lost: usize,
 }
 
 impl Status {
@@ -331,6 +343,7 @@ impl Status {
         account: &AccountView,
         (network, nodes): (NetworkStatus, NodeCounts),
         (files, care, agreed, unfinished): (&FilesView, CareSums, &Agreement, Vec<String>),
+        custodians: Option<(usize, usize)>,
         index: &IndexView,
     ) -> Self {
         Self {
@@ -347,6 +360,7 @@ impl Status {
                 soon: files.soon,
             },
             care: care.into(),
+            vault: custodians.map(|(lost, custodians)| VaultCounts { custodians, lost }),
             agreed: agreed.into(),
             unfinished,
             index: index.into(),

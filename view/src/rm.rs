@@ -32,6 +32,10 @@ pub struct Removed {
     pub listings: Vec<Id>,
     /// The number of buyers who had paid for access that is not over.
     pub buyers: u64,
+    /// Objects that stay stored for these buyers: their deals cannot end before.
+    pub bound: u32,
+    /// When the last of these buyers loses access; null if there is none.
+    pub access_until_ms: Option<u64>,
 }
 
 impl Removed {
@@ -55,6 +59,12 @@ impl Removed {
             deletion: (&removed.deletion).into(),
             listings: Id::list(&removed.listings),
             buyers: sales.iter().map(|sale| sale.buyers).sum(),
+            bound: removed.bound,
+            access_until_ms: sales
+                .iter()
+                .filter(|sale| 0 < sale.buyers)
+                .map(|sale| sale.access_until_ms.0)
+                .max(),
         }
     }
 }

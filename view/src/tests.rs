@@ -24,7 +24,10 @@ use crate::{
     grant::{Attenuated, Grants, Inspected, Revoked, Shared},
     identity::{Identities, Identity, Made, Restored, Words},
     keep::{KeepStopped, Kept},
-    market::{Bought, Detail, Ended, ForSale, Listings, Orders, Preview},
+    market::{
+        Acknowledged, Bought, Detail, Disputed, Ended, ForSale, Listings, OrderShown, Orders,
+        Preview,
+    },
     names::Names,
     network::{LedgerReady, LedgerStatus, NetworkReady, NodeReady, Nodes, Status, Stopped},
     operator::{Alert, Diagnosis, Exited, Health, Limited, Scrubbed, Staked},
@@ -34,6 +37,7 @@ use crate::{
     rm::Removed,
     shell::Completions,
     stat::Stat,
+    vault::{VaultDealt, VaultStatus},
     verify::{FileVerified, FolderVerified},
 };
 
@@ -88,6 +92,9 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("node-scrub", vec![of::<Scrubbed>()]),
         ("node-stake", vec![of::<Staked>()]),
         ("node-status", vec![of::<Nodes>(), of::<Health>()]),
+        ("order-ack", vec![of::<Acknowledged>()]),
+        ("order-dispute", vec![of::<Disputed>()]),
+        ("order-show", vec![of::<OrderShown>()]),
         ("orders", vec![of::<Orders>()]),
         ("progress", vec![of::<Event>()]),
         ("put", [&[of::<FileStored>(), of::<FileQuote>()][..], &folder_up].concat()),
@@ -101,6 +108,9 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("sync", [&folder_up[..], &[of::<FolderWritten>(), of::<FolderFetch>()]].concat()),
         ("undelete", vec![of::<Undeleted>()]),
         ("up", vec![of::<NetworkReady>()]),
+        ("vault-create", vec![of::<VaultDealt>()]),
+        ("vault-rotate", vec![of::<VaultDealt>()]),
+        ("vault-status", vec![of::<VaultStatus>()]),
         ("verify", vec![of::<FileVerified>(), of::<FolderVerified>()]),
         ("versions", vec![of::<Versions>()]),
     ]

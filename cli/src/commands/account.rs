@@ -235,7 +235,12 @@ fn words(reason: &Reason) -> String {
         Reason::Fee => "fee".into(),
         Reason::Deposit => "deposit for what stays on the ledger".into(),
         Reason::Repaired { deal } => format!("rebuilt shards, deal {}", short(deal)),
+        Reason::Bond { listing } => format!("bond of listing {}", short(listing)),
+        Reason::Complaint { order } => format!("bond of a complaint about order {}", short(order)),
         Reason::Collateral { node } => format!("collateral of node {}", short(node)),
+        Reason::Silent { node, order } => {
+            format!("silence of custodian {} about order {}", short(node), short(order))
+        }
     }
 }
 

@@ -25,6 +25,12 @@ use crate::{
 /// The Palmer penguins table (Horst, Hill, Gorman; CC0), from the PyPI package `palmerpenguins` 0.1.6.
 const PENGUINS: &[u8] = include_bytes!("../../data/penguins.csv");
 
+/// For how long the demo's files are stored, in milliseconds.
+const STORED_MS: u64 = 600_000;
+
+/// The fewest epochs for which they are stored.
+const EPOCHS_MIN: u64 = 100;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,6 +61,11 @@ struct Stage {
 }
 
 impl Stage {
+    /// Epochs that storage is paid for: longer than any demo, and long enough to sell access.
+    fn epochs(&self) -> u64 {
+        (STORED_MS / self.epoch_ms.max(1)).max(EPOCHS_MIN)
+    }
+
     /// Reports that a step held: a heading, sentences, and figures.
     fn held(&mut self, step: &str, words: &[String], figures: Figures) -> Result<(), Error> {
         let at = millis(self.began);

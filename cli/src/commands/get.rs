@@ -8,7 +8,10 @@ use symbolon_client::{
 use symbolon_protocol::session::NodeFault;
 use symbolon_view::get::FileFetched;
 
-use super::folder::{self, bytes};
+use super::{
+    folder::{self, bytes},
+    order,
+};
 use crate::{
     context::{self, Context},
     error::Error,
@@ -56,6 +59,9 @@ pub(crate) struct Args {
     /// Fetch this version of the file; `symbolon versions` lists them
     #[arg(long, value_name = "NUMBER")]
     number: Option<u64>,
+    /// If a bought file is not what was listed, complain to the ledger without asking
+    #[arg(long)]
+    auto_dispute: bool,
     /// Skip files of a folder that match: *.tmp, build/, photos/**/raw
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
@@ -99,7 +105,14 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         None => own_name,
     };
     let fetch = Fetch { what: what?, output, range: args.range, replace: args.replace };
+    let order = order::of_grant(&fetch.what);
     let report = fetch.run(&client, &context.out, &mut Interrupt::listen()).await;
+    let report = match (report, order) {
+        (Err(error), Some(order)) => {
+            Err(order::after_failure(&client, order, error, args.auto_dispute, context).await)
+        }
+        (report, _) => report,
+    };
     context::close(client).await;
     report
 }

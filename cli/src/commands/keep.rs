@@ -9,7 +9,7 @@ use symbolon_protocol::{Amount, Millis, ledger::rows::Chain};
 use symbolon_view::keep::{KeepStopped, Kept};
 use tracing::{debug, info, warn};
 
-use super::care;
+use super::{care, vault};
 use crate::{
     context::{self, Consent, Context},
     detached,
@@ -162,8 +162,17 @@ async fn look(
         Renewing::All { .. } => care::name_caretakers(client, Stored::All, left, context).await,
     };
     report.cost = report.cost.checked_add(cared).unwrap_or(report.cost);
+    if let Some(words) = lost_custodians(client).await {
+        context.out.note(&words);
+    }
     names::publish(client, Pay::Ask, &context.out).await;
     Ok(report)
+}
+
+/// What is to be said of lost custodians. What is stored is kept all the same, so a failure says nothing.
+async fn lost_custodians(client: &Client) -> Option<String> {
+    let (lost, total) = client.lost_custodians().await.ok()??;
+    vault::lost_words(lost, total)
 }
 
 /// Makes this process the one that keeps an identity's files.
@@ -267,6 +276,9 @@ async fn look_quietly(
 ) -> Result<(KeepReport, Millis), Error> {
     let epoch_ms = client.recent_chain().await?.params.epoch_ms;
     let mut report = client.keep(options, &Progress::silent()).await?;
+    if let Some(words) = lost_custodians(client).await {
+        warn!("{words}");
+    }
     // Caretakers go on when this process does not.
     match Box::pin(client.care_agreed(None, &Progress::silent())).await {
         Ok(cared) => {

@@ -6,9 +6,11 @@ use symbolon_client::{Client, Kept, ListingFilter, ListingView};
 use symbolon_protocol::{
     Amount, LedgerTime,
     id::{AccountId, ListingId},
+    ledger::rows::ListingState,
 };
 use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
 
+use super::vault;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -150,8 +152,18 @@ async fn list(client: &Client, args: ListArgs, context: &Context) -> Result<Repo
 
 /// Why a listing cannot be bought, when it cannot.
 fn state(view: &ListingView, now_ms: LedgerTime) -> Option<String> {
-    if !view.open {
-        return Some(String::from("ended"));
+    match view.state {
+        ListingState::Open => {}
+        ListingState::Ended => return Some(String::from("ended")),
+        ListingState::Frozen => {
+            return Some(String::from("frozen: a buyer has proven that it is not right"));
+        }
+    }
+    if !view.is_covered(now_ms) && view.kept.is_some_and(|kept| matches!(kept, Kept::Until { .. }))
+    {
+        return Some(String::from(
+            "the ledger was not shown that the file is kept for long enough",
+        ));
     }
     match view.kept {
         Some(Kept::Over { since_ms: Some(since) }) => {
@@ -183,6 +195,21 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
                 "{} after delivery, before the seller is paid",
                 show_duration(view.window_ms.0)
             ),
+        )
+        .field("custody", vault::custody_words(&detail.custody))
+        .field(
+            "bond",
+            format!(
+                "{}, which the seller loses if the listing is not right",
+                show_amount(view.bond)
+            ),
+        )
+        .field(
+            "kept",
+            match view.covered_until_ms {
+                Some(until) => format!("until {}, as the ledger was shown", show_time(until)),
+                None => String::from("the ledger was not shown for how long"),
+            },
         )
         .field("licence", view.licence.to_string())
         .field("listed", show_time(view.listed_ms))
@@ -245,7 +272,16 @@ fn glimpse(bytes: &[u8]) -> String {
 
 async fn end(client: &Client, listing: &str) -> Result<Report, Error> {
     let id = find(client, listing).await?;
-    client.end_listing(&id).await?;
-    Ok(Report::new(&Ended { listing: id.into() })
-        .text(format!("Listing {id} takes no more orders.")))
+    let ended = client.end_listing(&id).await?;
+    let bond = match (ended.bond, ended.due_ms) {
+        (Amount::ZERO, _) => String::new(),
+        (bond, None) => format!(" The bond of {} has come back.", show_amount(bond)),
+        (bond, Some(due_ms)) => format!(
+            " The bond of {} comes back with the last of its {}: until {}, unless a buyer complains.",
+            show_amount(bond),
+            count(ended.open, "open order"),
+            show_time(due_ms)
+        ),
+    };
+    Ok(Report::new(&Ended::from(&ended)).text(format!("Listing {id} takes no more orders.{bond}")))
 }

@@ -36,7 +36,10 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             order.order.as_str()[..12].to_owned(),
             order.side.word().into(),
             order.amount.as_str().to_owned(),
-            order.state.word().into(),
+            match order.refund {
+                Some(refund) => format!("{}: {}", order.state.word(), refund.words()),
+                None => order.state.word().into(),
+            },
             show_time(order.ordered_ms),
             order.listing.as_str()[..12].to_owned(),
         ]);
@@ -46,5 +49,6 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     Ok(report.text(
         "Orders are listed until some time after their access has ended. Their payments stay in: symbolon account \
          history",
-    ))
+    )
+    .text("See what happens next with one: symbolon order show ORDER"))
 }

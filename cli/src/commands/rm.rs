@@ -25,7 +25,8 @@ Examples:
   symbolon rm notes.txt --forever          also its kept versions
   symbolon rm big.iso                      also an unfinished put
 
-Removing a file ends its listings, and buyers lose what they paid for; the question names both.
+Removing a file ends its listings. If buyers may still read it, it stays stored for them until their access
+ends, and its payment comes back no sooner; the question says until when.
 The payment for later epochs comes back. Every node is asked to delete its shards now, and signs that it
 has; a node that is offline deletes them when it is back. Grants to the file stop working.
 Files with kept versions (put --keep) can be brought back with: symbolon undelete")]
@@ -82,19 +83,23 @@ async fn remove(args: &Args, client: &Client, context: &Context) -> Result<Repor
     let removed = removed?;
     let files = (chosen.files, chosen.bytes);
     let document = Removed::new(what.clone(), files, &removed, &sales);
+    let stays = match removed.bound {
+        0 => "",
+        _ => " What they bought stays stored until then, so its deals were not ended.",
+    };
     let deals = count(removed.deals, "deal");
     let kept = match removed.kept {
         0 => String::new(),
         kept => format!(" Versions of {} are kept.", count(kept, "name")),
     };
     Ok(Report::new(&document).text(format!(
-        "{what}{size} is gone: {deals} ended, {} came back.{kept} {}{breaks}",
+        "{what}{size} is gone: {deals} ended, {} came back.{kept} {}{breaks}{stays}",
         show_amount(removed.refunded),
         deletion_words(&removed.deletion),
     )))
 }
 
-/// What is lost with the files: listings, and the access that buyers have paid for.
+/// What ends with the files and what does not: listings, and the access that buyers have paid for.
 fn breaks(sales: &[Sale]) -> String {
     let open: Vec<_> =
         sales.iter().filter(|sale| sale.open).map(|sale| sale.listing.to_string()).collect();
@@ -106,9 +111,9 @@ fn breaks(sales: &[Sale]) -> String {
     let buyers = sales.iter().map(|sale| sale.buyers).sum::<u64>();
     if let Some(until) = sales.iter().map(|sale| sale.access_until_ms).max().filter(|_| buyers > 0)
     {
-        let lose = if buyers == 1 { "loses" } else { "lose" };
+        let may = if buyers == 1 { "keeps" } else { "keep" };
         let (buyers, until) = (count(buyers, "buyer"), show_time(until));
-        text.push_str(&format!(" {buyers} {lose} what was paid for, until {until}."));
+        text.push_str(&format!(" {buyers} {may} access until {until}."));
     }
     text
 }

@@ -35,7 +35,9 @@ Examples:
   symbolon sell scans.tar --price 40 --licence @licence.txt --access 365d --split carol:20
 
 The key is shared among storage nodes as custodians, so sales go on while you are offline: a
-buyer pays into escrow, the custodians release the key to the buyer, and you are paid.")]
+buyer pays into escrow, the custodians release the key to the buyer, and you are paid. A hash of
+every cell is listed, and a bond as high as the price is bound until the listing has ended: a buyer
+who proves that the file is not what was listed gets the price back and half of the bond.")]
 pub(crate) struct Args {
     /// The name of the stored file
     name: OsString,
@@ -58,9 +60,9 @@ pub(crate) struct Args {
     /// How long a buyer may read the file [default: half of the time it is paid for, at most 30 days]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     access: Option<u64>,
-    /// How long a buyer has to check the file before you are paid
-    #[arg(long, default_value = "1d", value_name = "TIME", value_parser = units::duration)]
-    window: u64,
+    /// How long a buyer has to check the file before you are paid [default: a day, at most a quarter of the access]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    window: Option<u64>,
     /// A share of the income for another account, as WHO:PERCENT; may be given several times
     #[arg(long = "split", value_name = "WHO:PERCENT")]
     splits: Vec<String>,
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// A node that keeps no share of the key; may be given several times
     #[arg(long, value_name = "NODE")]
     without: Vec<NodeId>,
+    /// Allow nodes of your own to keep shares of the key; the listing then says so
+    #[arg(long)]
+    own: bool,
     /// Do not pay more than this in total for storing them
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     max_cost: Option<Amount>,
@@ -98,12 +103,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         price: args.price,
         licence_text,
         access_ms: args.access.map(Millis),
-        window_ms: Millis(args.window),
+        window_ms: args.window.map(Millis),
         splits,
         preview_cells: args.preview,
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
         cost_max: args.max_cost,
-        custodians: Custodians { named: args.custodians, without: args.without },
+        custodians: Custodians { named: args.custodians, without: args.without, own: args.own },
     };
     let plan = client.plan_sale(&stored, &options).await?;
     let cost = plan.cost;
@@ -112,7 +117,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
     let question = format!(
         "List {name} at {} for {} of access, on sale until {}? Storing the parts of the listing costs \
-         at most {}{}.",
+         at most {}{}. A bond of {} comes back when the listing has ended, unless a buyer proves that it is not right.",
         show_amount(args.price),
         show_duration(plan.access_ms.0),
         show_time(plan.sold_until_ms),
@@ -122,6 +127,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         } else {
             ""
         },
+        show_amount(plan.bond),
     );
     context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
     // The cost that was shown is the limit.
@@ -179,6 +185,11 @@ fn report(name: &str, price: Amount, listed: &SellReport) -> Report {
             ),
         )
         .field("access", format!("{} from the order", show_duration(listed.access_ms.0)))
+        .field("check", format!("{} after delivery", show_duration(listed.window_ms.0)))
+        .field(
+            "bond",
+            format!("{}, which comes back after the listing has ended", show_amount(listed.bond)),
+        )
         .field(
             "until",
             format!(

@@ -3,7 +3,7 @@
 use symbolon_client::{Agreement, CareSums, FilesView, IndexView, SOON};
 use symbolon_view::network::{NetworkStatus, NodeCounts, Status};
 
-use super::folder::first_few;
+use super::{folder::first_few, vault};
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
@@ -41,9 +41,10 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
     let files = client.files(clock.now_ms).await;
     let (index, unfinished) = (client.index().await, client.unfinished().await);
     let (agreement, care) = (client.agreement().await, client.care_sums().await);
+    let custodians = client.lost_custodians().await;
     context::close(client).await;
     let (index, unfinished, agreement) = (index?, unfinished?, agreement?);
-    let (files, care) = (files?, care?);
+    let (files, care, custodians) = (files?, care?, custodians?);
     let up = answers.iter().filter(|answer| **answer).count();
     let capacity = known.iter().map(|(_, row)| row.capacity).fold(0, u64::saturating_add);
     let used = known.iter().map(|(_, row)| row.used).fold(0, u64::saturating_add);
@@ -55,6 +56,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
             NodeCounts { known: known.len(), answering: up, capacity, used },
         ),
         (&files, care, &agreement, unfinished),
+        custodians,
         &index,
     );
     let runs = match pid {
@@ -74,6 +76,7 @@ pub(crate) async fn run(_: &Args, context: &Context) -> Result<Report, Error> {
         .field("nodes", nodes)
         .field("files", files_words(&files))
         .field("care", care_words(&care));
+    let report = with_vault(report, custodians);
     let report = with_agreed(report, &agreement);
     let report = with_unfinished(report, &document.unfinished);
     Ok(report.field("index", index_words(&index)))
@@ -117,6 +120,17 @@ fn care_words(care: &CareSums) -> String {
         words.push_str(&format!("; {moved} repaired or handed on in 7 days"));
     }
     words
+}
+
+/// Who keeps shares of the key to what is sold, and how many of them are lost.
+fn with_vault(report: Report, custodians: Option<(usize, usize)>) -> Report {
+    match custodians {
+        None => report,
+        Some((lost, total)) => {
+            let words = vault::lost_words(lost, total);
+            report.field("vault", words.unwrap_or_else(|| count(total, "custodian")))
+        }
+    }
 }
 
 fn with_agreed(report: Report, agreement: &Agreement) -> Report {

@@ -118,9 +118,13 @@ fn share(seen: &mut Seen, network: &Network) {
     seen.run(home, "market list");
     seen.run(home, "ls --all -r");
     seen.run(home, &format!("buy {listing} --as bob --yes"));
+    seen.run(home, &format!("order dispute {listing} --as bob --yes"));
     seen.run(home, &format!("buy {listing} -o {folder}/bought --as bob --yes"));
     seen.run(home, "grant ls --as bob");
-    seen.run(home, "orders --as bob");
+    let orders = seen.run(home, "orders --as bob");
+    let order = text(&orders["orders"][0], "order").to_owned();
+    seen.run(home, &format!("order show {order} --as bob"));
+    seen.run(home, &format!("order ack {order} --as bob"));
     seen.run(home, "orders");
     seen.run(home, &format!("market end {listing}"));
 }

@@ -8,6 +8,7 @@ mod common;
 mod audit;
 mod command_line;
 mod deletion;
+mod disputes;
 mod documents;
 mod families;
 mod faults;

@@ -62,6 +62,7 @@ impl Lines {
             "market show" | "market preview" => listing.clone(),
             "market end" => "0".repeat(64),
             "buy" => format!("{listing} -o {folder}/bought --as bob"),
+            "order show" | "order ack" | "order dispute" => format!("{listing} --as bob"),
             "account send" => String::from("bob 1 --id once"),
             "completions" => String::from("bash"),
             "node doctor" | "node earnings" | "node limit" | "node scrub" => {

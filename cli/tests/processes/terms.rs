@@ -114,7 +114,7 @@ fn a_folder_that_ends_too_soon_is_paid_for_longer_or_named() {
 
 #[test]
 fn what_is_over_looks_over() {
-    let network = Network::start(5, "2s");
+    let network = Network::start(5, "2s --delivery 1s --window-min 1s");
     for who in ["owner", "buyer", "bob"] {
         network.identity(who);
     }
@@ -122,7 +122,7 @@ fn what_is_over_looks_over() {
     network.run(&format!("put {} --for 12epochs --as owner --yes", path.display())).ok();
     let file = |network: &Network| network.run("ls --as owner").ok()["files"][0].clone();
     assert_eq!(file(&network)["over"], false);
-    let sale = network.run("sell f --price 1 --access 1s --window 1m --as owner --yes").ok();
+    let sale = network.run("sell f --price 1 --access 3s --window 1s --as owner --yes").ok();
     let listing = sale["listing"].as_str().unwrap();
     until("its deal is completed", || {
         let stat = network.run("stat f --as owner").ok();
@@ -149,7 +149,7 @@ fn what_is_over_looks_over() {
     let shown = network.run("market list --as buyer").ok();
     assert_eq!(shown["listings"], serde_json::json!([]), "what cannot be bought is not offered");
     let shown = network.run("market list --ended --as buyer").ok()["listings"][0].clone();
-    assert_eq!((&shown["open"], &shown["over"]), (&true.into(), &true.into()), "{shown}");
+    assert_eq!((&shown["state"], &shown["over"]), (&"open".into(), &true.into()), "{shown}");
     let before = network.balance("buyer");
     fails(network.run(&format!("buy {listing} --as buyer --yes")), 3, "not stored any more");
     assert_eq!(network.balance("buyer"), before);

@@ -55,10 +55,10 @@ impl Library {
         &self,
         what: &Readable,
     ) -> Result<(DealId, Option<OrderId>), ClientError> {
-        let Resolved { reading, order, place: (first, _), .. } = self.resolve(what).await?;
+        let Resolved { reading, bought, place: (first, _), .. } = self.resolve(what).await?;
         let full = Layout::full_segment(reading.manifest.scheme, 0);
         let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
         let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
-        Ok((reading.deal(segment), order))
+        Ok((reading.deal(segment), bought.map(|bought| bought.order)))
     }
 }

@@ -22,11 +22,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use crate::{
     ReadFault,
     download::{LeavesWanted, clip, is_for_cells, spans},
-    error::ClientError,
+    error::{ClientError, NotListed},
     library::{Library, names::Name, upload::Replace},
     lock,
     progress::{Progress, Step},
 };
+pub(crate) use kept::parts_of;
 use output::{Output, PartOptions};
 pub(crate) use resolve::Resolved;
 pub(crate) use target::{is_special, may_be_replaced};
@@ -233,7 +234,7 @@ impl Library {
         // Of a file that shares its object, it reads only the cells around the range.
         resolved.reading.only = (narrowed || among_others).then_some((from, to));
         // When a buyer first reads the whole file, the client compares all of it with the listing.
-        let check_root = whole && resolved.order.is_some();
+        let check_root = whole && resolved.bought.is_some();
         resolved.reading.leaves = if check_root { LeavesWanted::Yes } else { LeavesWanted::No };
         if let Sink::File(path) = &sink
             && whole
@@ -259,6 +260,9 @@ impl Library {
         let mut done = skipped;
         while let Some(group) = groups.next().await {
             let group = group?;
+            if let Some(bought) = resolved.bought.as_ref().filter(|_| check_root) {
+                bought.check(&group)?;
+            }
             let plain = clip(&layout, &group, from, to)?;
             let count = plain.len() as u64;
             output = output.write(self.host(), group, plain).await?;
@@ -271,8 +275,8 @@ impl Library {
         }
         if check_root && output.root() != manifest.content_root {
             self.host().blocking(move || output.discard()).await;
-            let order = resolved.order.expect("the root is checked for orders");
-            return Err(ClientError::NotAsListed { order });
+            let order = resolved.bought.expect("the root is checked for orders").order;
+            return Err(ClientError::NotAsListed { order, what: NotListed::Root });
         }
         let mut report = output.finish(self.host(), to - from, skipped).await?;
         report.checked_root = check_root;

@@ -94,7 +94,10 @@ impl Library {
                 (Wanted::These(self.read(|local| local.marked_objects()).await?), Some(left))
             }
         };
-        let (stored, budget) = (self.all_stored().await?, Budget::of(limit));
+        let (mut stored, budget) = (self.all_stored().await?, Budget::of(limit));
+        // A file that was removed is only there for its buyers. Its term is not made longer.
+        let unused = self.local(|local| local.unused_objects()).await?;
+        stored.retain(|one| !unused.contains(&one.entry.manifest.object));
         let mut report = KeepReport { objects: stored.len() as u64, ..KeepReport::default() };
         let ends = self.ending(&stored, &wanted).await?;
         report.over = ends.anew.values().filter(|ends| ends.is_none()).count() as u64;

@@ -15,7 +15,8 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClientErro
 
 /// A source of promises about stored objects.
 pub(crate) trait Promises: fmt::Debug + Send + Sync {
-    /// The objects of `objects` that are promised to anyone who comes, for example by an open listing.
+    /// The objects of `objects` that are promised to other people: by an open listing, an open order, or the access of a
+    /// buyer that runs. The ledger refuses to end their deals.
     fn among<'a>(&'a self, objects: &'a [ObjectId]) -> Answer<'a, BTreeSet<ObjectId>>;
 
     /// Withdraws the promises for objects that are about to be removed. Gives the listings that it ended.
@@ -27,7 +28,7 @@ pub(crate) trait Promises: fmt::Debug + Send + Sync {
 }
 
 impl Library {
-    /// The objects of `objects` that are promised to anyone who comes.
+    /// The objects of `objects` that are promised to other people.
     pub(super) async fn promised(
         &self,
         objects: &[ObjectId],

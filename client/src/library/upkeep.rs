@@ -154,6 +154,7 @@ pub(crate) fn public_name(kind: FileKind) -> Option<String> {
     match kind {
         FileKind::Document { listing } => Some(format!("listing {listing} description")),
         FileKind::Preview { listing } => Some(format!("listing {listing} preview")),
+        FileKind::Leaves { listing } => Some(format!("listing {listing} leaf list")),
         FileKind::Own | FileKind::Pack | FileKind::Index => None,
     }
 }
@@ -193,7 +194,7 @@ impl Library {
         self.read(move |local| local.is_file(&name)).await
     }
 
-    /// The objects that are stored for listings: descriptions and previews.
+    /// The objects that are stored for listings: descriptions, leaf lists and previews.
     pub async fn public_files(&self) -> Result<Vec<FileView>, ClientError> {
         self.read(|local| local.public_files()).await
     }

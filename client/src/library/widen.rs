@@ -131,7 +131,7 @@ impl Library {
         let (sink, quiet) = (Sink::writer(label, into), Progress::silent());
         let everything = GetOptions::default();
         let (reading, place) = (self.own_reading(entry)?, (0, length));
-        let whole = Resolved { reading, order: None, place, metadata: None };
+        let whole = Resolved { reading, bought: None, place, metadata: None };
         let reading = self.fetch(whole, sink, &everything, &quiet);
         let storing = self.upload(&request, opened, &quiet);
         let (_, mut stored) = tokio::try_join!(Box::pin(reading), Box::pin(storing))?;

@@ -4,12 +4,13 @@
 //! The order's id derives from the identity and the listing, and the order's one-time key derives from its id. So a
 //! purchase that was cut short continues and is paid once, on this device or another.
 
-use std::time::Duration;
+use std::{io, path::PathBuf, time::Duration};
 
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
-    content::FileKey,
+    content::{FileKey, Manifest},
     custody::{self, DeliveryKey, Release},
+    dispute::LeafList,
     grant::{GrantToken, bought},
     id::{Hash, ListingId, NodeId, Opening, OrderId, PeerId, TransactionId},
     ledger::{
@@ -21,14 +22,18 @@ use symbolon_protocol::{
     session::NodeFault,
     wire::storage::{Request, Response},
 };
+use symbolon_store::durable;
 use symbolon_transfer::Reason;
 use tokio::task::JoinSet;
 
 use crate::{
     catalog::{PurchaseEntry, Purchases},
-    error::ClientError,
+    error::{ClientError, NotListed},
     library::budget::Budget,
-    market::{Local, Market},
+    market::{
+        Local, Market,
+        goods::{CheckedListing, Checks},
+    },
     place::Price,
     progress::{Awaited, Progress, Step, Wait},
 };
@@ -38,13 +43,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Milliseconds after an order's deadline for which the client still waits for the ledger to refund it. A ledger that
 /// does not refund it by then stands still.
-const STANDS_STILL: Millis = Millis(60_000);
+pub(super) const STANDS_STILL: Millis = Millis(60_000);
 
 /// Orders of one buyer for one listing that a device goes through to find its own.
 const ATTEMPTS_MAX: usize = 1 << 16;
 
 /// Milliseconds between two rounds of asking the custodians.
-const ROUND_MS: u64 = 500;
+pub(super) const ROUND_MS: u64 = 500;
 
 /// How a purchase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +77,32 @@ pub struct BuyReport {
     pub custodians: Vec<u8>,
     /// How it ended.
     pub outcome: BuyOutcome,
+    /// What was checked before it was paid. Nothing when it was paid before.
+    pub checks: Option<Checks>,
+}
+
+/// The key of an order as its releases open it. Whether it is the listed one is not known.
+pub(super) struct Opened {
+    pub(super) key: FileKey,
+    pub(super) order: Order,
+    pub(super) custodians: Vec<u8>,
+}
+
+/// What custodians answered about an order.
+pub(super) struct Asked {
+    pub(super) order: Order,
+    /// Their releases that verify.
+    pub(super) releases: Vec<Release>,
+    /// The faults of the others.
+    pub(super) faults: Vec<(NodeId, NodeFault)>,
 }
 
 /// Whether the order of a purchase is on the ledger.
 enum Purchased {
     /// It is, by an earlier call or another device.
     Before(Box<Order>),
-    /// It is not. The opening makes its id.
-    Not(Opening),
+    /// It is not. The opening makes its id, and the listing was checked.
+    Not(Opening, Box<CheckedListing>),
 }
 
 fn refused(error: impl Into<Reason>) -> ClientError {
@@ -91,6 +114,15 @@ fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
     order.state != OrderState::Refunded && now_ms < order.access_until_ms
 }
 
+/// Whether the ledger has as many releases of an order as open its key: those of a delivered order are enough, of whatever
+/// dealing. Of another order this is known for the present dealing only.
+fn delivered(order: &Order, vault: &Vault) -> bool {
+    match order.state {
+        OrderState::Delivered => true,
+        _ => order.dealing == vault.dealing && vault.key.required() <= order.releases.len(),
+    }
+}
+
 impl Market {
     /// Buys access: pays into escrow, at most `price_max` with fee and deposit, collects the key from the custodians, and makes the grant.
     pub async fn buy(
@@ -99,17 +131,33 @@ impl Market {
         price_max: Amount,
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
-        self.changing(&Budget::default(), progress, self.buy_here(id, price_max, progress)).await
+        let buying = self.buy_here(id, None, price_max, progress);
+        self.changing(&Budget::default(), progress, buying).await
+    }
+
+    /// The same for a listing that was [checked](Self::check_listing) just before. It is not checked again as far as its
+    /// row is the same.
+    pub async fn buy_checked(
+        &self,
+        checked: CheckedListing,
+        price_max: Amount,
+        progress: &Progress,
+    ) -> Result<BuyReport, ClientError> {
+        let id = checked.checks.listing;
+        let buying = self.buy_here(&id, Some(checked), price_max, progress);
+        self.changing(&Budget::default(), progress, buying).await
     }
 
     async fn buy_here(
         &self,
         id: &ListingId,
+        checked: Option<CheckedListing>,
         price_max: Amount,
         progress: &Progress,
     ) -> Result<BuyReport, ClientError> {
         let listing = self.listing_lately(id).await?;
-        let (mut entry, found) = self.purchase(id, &listing, price_max, progress).await?;
+        let of = (id, &listing, checked);
+        let (mut entry, found) = self.purchase(of, price_max, progress).await?;
         if let Some(token) = &entry.token {
             let token = GrantToken::parse(token).map_err(refused)?;
             let custodians = entry.custodians.clone();
@@ -120,17 +168,19 @@ impl Market {
                 token: Box::new(token),
                 custodians,
                 outcome: BuyOutcome::Already,
+                checks: None,
             });
         }
-        let (placed, outcome) = match found {
-            Purchased::Before(order) => (Some(*order), BuyOutcome::Resumed),
-            Purchased::Not(opening) => {
+        let (placed, outcome, leaves, checks) = match found {
+            Purchased::Before(order) => (Some(*order), BuyOutcome::Resumed, None, None),
+            Purchased::Not(opening, checked) => {
                 self.place_order(&entry, opening, &listing, progress).await?;
-                (None, BuyOutcome::Bought)
+                let CheckedListing { checks, leaves, .. } = *checked;
+                (None, BuyOutcome::Bought, Some(leaves), Some(checks))
             }
         };
-        let collected = self.collect_key(&entry.order, placed, &listing, progress).await;
-        let (key, order, custodians) = match collected {
+        let collected = self.open_key(&entry.order, placed, (id, &listing), progress).await;
+        let Opened { key, order, custodians } = match collected {
             Err(ClientError::OrderRefunded(order)) => {
                 let listing = entry.listing;
                 self.local(move |local| local.forget_purchase(&listing)).await?;
@@ -138,6 +188,12 @@ impl Market {
             }
             collected => collected?,
         };
+        let leaves = match leaves {
+            Some(leaves) => Some(leaves),
+            // The list may be gone with the seller's storage. Then the key's commitment has to do, and the content root.
+            None => self.leaves_of_purchase(id, &listing).await.ok(),
+        };
+        self.check_key((&entry.order, &listing), &key, leaves).await?;
         let grant = bought(entry.order, &order, &listing);
         let file = (&listing.terms.manifest, key.as_bytes());
         let (chain, wrap) = (self.ledger().chain(), self.identity().wrap_key());
@@ -160,14 +216,34 @@ impl Market {
             token: Box::new(token),
             custodians,
             outcome,
+            checks,
         })
+    }
+
+    /// Refuses a key that is not the listed one: that of the file, of every cell, and of every mask.
+    async fn check_key(
+        &self,
+        (id, listing): (&OrderId, &Listing),
+        key: &FileKey,
+        leaves: Option<LeafList>,
+    ) -> Result<(), ClientError> {
+        let manifest = listing.terms.manifest.clone();
+        let layout = manifest.layout().map_err(refused)?;
+        let key = key.clone();
+        let is_listed = move || {
+            manifest.check_key(&key).is_ok()
+                && leaves.is_none_or(|leaves| leaves.other_key(&key, &layout).is_none())
+        };
+        match self.host().blocking(is_listed).await {
+            true => Ok(()),
+            false => Err(ClientError::NotAsListed { order: *id, what: NotListed::Key }),
+        }
     }
 
     /// The purchase of this listing in the index, or a new one, which is written down.
     async fn purchase(
         &self,
-        id: &ListingId,
-        listing: &Listing,
+        (id, listing, checked): (&ListingId, &Listing, Option<CheckedListing>),
         price_max: Amount,
         progress: &Progress,
     ) -> Result<(PurchaseEntry, Purchased), ClientError> {
@@ -177,6 +253,7 @@ impl Market {
         if let Some(entry) = known {
             let row = self.ledger().row_lately(Orders, &entry.order).await?;
             if let Some(row) = row.filter(|row| is_good(row, now_ms)) {
+                self.check_order(&entry.order, (id, listing), &row)?;
                 return Ok((entry, Purchased::Before(Box::new(row))));
             }
         }
@@ -192,13 +269,20 @@ impl Market {
         };
         if let Some(placed) = placed {
             // Another device has paid for this order.
+            self.check_order(&entry.order, (id, listing), &placed)?;
+            if placed.amount > price_max {
+                let (cost, limit) = (placed.amount, price_max);
+                return Err(ClientError::CostTooHigh { cost, limit });
+            }
             entry.price = placed.amount;
             let row = entry.clone();
             self.local(move |local| local.write_purchase(&row)).await?;
             return Ok((entry, Purchased::Before(Box::new(placed))));
         }
-        if listing.state == ListingState::Ended {
-            return Err(ClientError::ListingEnded(*id));
+        match listing.state {
+            ListingState::Open => {}
+            ListingState::Ended => return Err(ClientError::ListingEnded(*id)),
+            ListingState::Frozen => return Err(ClientError::ListingFrozen(*id)),
         }
         let extra = self.price_of_order().await?.total();
         let cost = entry.price.checked_add(extra).unwrap_or(Amount(u128::MAX));
@@ -209,11 +293,73 @@ impl Market {
         if cost > balance {
             return Err(ClientError::BalanceTooLow { needed: cost, balance });
         }
-        let checking = self.check_goods(id, listing, progress);
-        tokio::join!(checking, self.ahead_of_release(listing)).0?;
-        let row = entry.clone();
-        self.local(move |local| local.write_purchase(&row)).await?;
-        Ok((entry, Purchased::Not(opening)))
+        let same = |checked: &CheckedListing| {
+            checked.listing.listed_ms == listing.listed_ms && checked.listing.terms == listing.terms
+        };
+        let checking = async {
+            match checked.filter(same) {
+                Some(checked) => {
+                    let chain = self.network().recent_chain().await?;
+                    let now_ms = self.clock_of(&chain).now_ms;
+                    Self::check_terms(&chain, now_ms, id, listing).map(|_| checked)
+                }
+                None => self.check_goods(id, listing.clone(), progress).await,
+            }
+        };
+        let checked = tokio::join!(checking, self.ahead_of_release(listing)).0?;
+        // What was listed must be known as long as it can be disputed, also if the seller's copy of it goes.
+        let (row, list) = (entry.clone(), checked.leaves.clone());
+        let write = move |local: &Local| {
+            local.keep_listed(&row.listing, &list)?;
+            local.write_purchase(&row)
+        };
+        self.local(write).await?;
+        Ok((entry, Purchased::Not(opening, Box::new(checked))))
+    }
+
+    /// Refuses an order that is not as this identity places one. Its id alone says that this account has placed it.
+    pub(super) fn check_order(
+        &self,
+        id: &OrderId,
+        (listing, row): (&ListingId, &Listing),
+        order: &Order,
+    ) -> Result<(), ClientError> {
+        let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
+        let context = custody::release_context(&self.ledger().chain(), id, listing);
+        let own = DeliveryKey::make(&secret, &context, &[0; 32]);
+        let what = if order.buyer != self.me() {
+            "it is of another buyer"
+        } else if order.listing != *listing || order.ordered_ms < row.listed_ms {
+            "it is for another listing"
+        } else if order.holder != self.identity().peer() {
+            "its access is for another key"
+        } else if order.delivery.point != own.point {
+            "its key is delivered to another key"
+        } else if order.amount != row.terms.price {
+            "its amount is not the price"
+        } else {
+            return Ok(());
+        };
+        Err(ClientError::NotOurOrder { order: *id, what })
+    }
+
+    /// What was listed of a purchase: as it was kept when it was bought, or else as it is on the network.
+    pub(super) async fn leaves_of_purchase(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+    ) -> Result<LeafList, ClientError> {
+        let (of, manifest, root) = (*id, listing.terms.manifest.clone(), listing.terms.masks_root);
+        let kept = self.local(move |local| local.kept_listed(&of, &manifest, &root)).await?;
+        match kept {
+            Some(kept) => Ok(kept),
+            None => {
+                let list = self.fetch_leaves(id, listing).await?;
+                let (of, kept) = (*id, list.clone());
+                self.local(move |local| local.keep_listed(&of, &kept)).await?;
+                Ok(list)
+            }
+        }
     }
 
     /// The opening of this identity's next order for a listing: of one that is paid for already, or the first that
@@ -310,31 +456,34 @@ impl Market {
 
     /// Collects releases until the key opens. Gives up when the ledger has refunded the order. `placed` is the order,
     /// if it is known.
-    async fn collect_key(
+    pub(super) async fn open_key(
         &self,
         id: &OrderId,
         mut placed: Option<Order>,
-        listing: &Listing,
+        (of, listing): (&ListingId, &Listing),
         progress: &Progress,
-    ) -> Result<(FileKey, Order, Vec<u8>), ClientError> {
+    ) -> Result<Opened, ClientError> {
         let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await?;
-        let vault = vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
+        let mut vault =
+            vault.ok_or_else(|| ClientError::Internal("a listing has a vault".into()))?;
         let secret = self.identity().delivery_secret(&self.ledger().chain(), id);
-        let needed = vault.key.required();
         let capsule = &listing.terms.capsule;
         let mut begun = None;
         loop {
-            let asked = match placed.take().filter(|order| needed <= order.releases.len()) {
-                Some(order) => (order, Vec::new(), Vec::new()),
+            let needed = vault.key.required();
+            let asked = match placed.take().filter(|order| delivered(order, &vault)) {
+                Some(order) => Asked { order, releases: Vec::new(), faults: Vec::new() },
                 None => self.ask_custodians(id, listing, &vault).await?,
             };
-            let (order, releases, faults) = asked;
+            let Asked { order, releases, faults } = asked;
+            self.check_order(id, (of, listing), &order)?;
             if order.state == OrderState::Refunded {
                 return Err(ClientError::OrderRefunded(*id));
             }
-            let (point, used) = if order.releases.len() >= needed {
-                let posted = &order.releases[..needed];
-                let point = custody::combine_posted(capsule, posted, &secret, &vault.key);
+            let (point, used) = if delivered(&order, &vault) {
+                // They are all of one dealing, and as many as it needs.
+                let posted = &order.releases;
+                let point = custody::combine_posted(capsule, posted, &secret, posted.len());
                 (point, posted.iter().map(|release| release.index).collect())
             } else if releases.len() < needed {
                 let (released, due_ms) = (releases.len(), order.due_ms);
@@ -357,6 +506,10 @@ impl Market {
                     of: count(needed),
                 }));
                 self.host().sleep_ms(ROUND_MS).await;
+                // The seller may have dealt the secret anew.
+                if let Some(row) = self.ledger().row(Vaults, &listing.terms.vault).await? {
+                    vault = row;
+                }
                 continue;
             } else {
                 let point = custody::combine(capsule, &releases[..needed], &secret, &vault.key);
@@ -365,23 +518,18 @@ impl Market {
             let point = point.map_err(refused)?;
             let listing_key = custody::listing_key(&point);
             let key = FileKey::from_bytes(*custody::unpad(&listing.terms.pad, &listing_key));
-            listing
-                .terms
-                .manifest
-                .check_key(&key)
-                .map_err(|_| ClientError::NotAsListed { order: *id })?;
-            return Ok((key, order, used));
+            return Ok(Opened { key, order, custodians: used });
         }
     }
 
     /// Asks all custodians side by side, and the ledger for the order at the same time. Keeps the releases that verify.
     /// Does not wait for the custodians when the order is refunded, or when enough releases of it stand on the ledger.
-    async fn ask_custodians(
+    pub(super) async fn ask_custodians(
         &self,
         id: &OrderId,
         listing: &Listing,
         vault: &Vault,
-    ) -> Result<(Order, Vec<Release>, Vec<(NodeId, NodeFault)>), ClientError> {
+    ) -> Result<Asked, ClientError> {
         let places = self.network().places(&vault.custodians).await?;
         let mut asks = JoinSet::new();
         let mut faults = Vec::new();
@@ -399,8 +547,8 @@ impl Market {
         let order = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
         let needed = vault.key.required();
         let mut releases = Vec::new();
-        if order.state == OrderState::Refunded || needed <= order.releases.len() {
-            return Ok((order, releases, faults));
+        if order.state == OrderState::Refunded || delivered(&order, vault) {
+            return Ok(Asked { order, releases, faults });
         }
         let context = custody::release_context(&self.ledger().chain(), id, &order.listing);
         while let Some(answer) = asks.join_next().await {
@@ -423,7 +571,7 @@ impl Market {
             }
         }
         releases.sort_by_key(|release| release.index);
-        Ok((order, releases, faults))
+        Ok(Asked { order, releases, faults })
     }
 }
 
@@ -437,6 +585,42 @@ impl Local {
     }
 
     fn forget_purchase(&self, listing: &ListingId) -> Result<(), ClientError> {
+        self.forget_listed(listing);
         self.catalog().remove(Purchases, &listing.0)
+    }
+
+    /// The file with what was listed of a purchase.
+    fn listed_path(&self, listing: &ListingId) -> PathBuf {
+        self.dir().join("purchases").join(format!("{listing}.leaves"))
+    }
+
+    /// Keeps what was listed of a purchase until its order is closed.
+    fn keep_listed(&self, listing: &ListingId, list: &LeafList) -> Result<(), ClientError> {
+        let path = self.listed_path(listing);
+        let folder = path.parent().unwrap_or(self.dir());
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| durable::write_whole(&path, &list.to_bytes()));
+        written.map_err(|source| ClientError::Io { path, source })
+    }
+
+    /// What was listed of a purchase, if it was kept and is of this listing.
+    fn kept_listed(
+        &self,
+        listing: &ListingId,
+        manifest: &Manifest,
+        masks_root: &Hash,
+    ) -> Result<Option<LeafList>, ClientError> {
+        let path = self.listed_path(listing);
+        match std::fs::read(&path) {
+            // A file that was damaged is fetched again.
+            Ok(bytes) => Ok(LeafList::read(manifest, masks_root, &bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ClientError::Io { path, source }),
+        }
+    }
+
+    /// Forgets what was listed of a purchase whose order is closed.
+    pub(super) fn forget_listed(&self, listing: &ListingId) {
+        std::fs::remove_file(self.listed_path(listing)).ok();
     }
 }

@@ -1,18 +1,22 @@
 //! The goods of a listing: the file that it sells. The client checks that the file is stored, that it is stored for as
-//! long as access is sold, and that enough of its nodes answer. It checks this before any money moves, because a buyer
-//! who pays for a missing file gets no money back.
+//! long as access is sold, and that enough of its nodes answer. It checks this before any money moves.
 //!
-//! A listing names an object and no deals. Only deals of the listing's seller can be for it, so the client searches
-//! those. The preview, which the client checks too, shows that the stored bytes are the ones for sale.
+//! The ledger has been shown the deals and takes no order whose access outlasts them; the client does not rely on that
+//! alone. It checks again what the ledger promises, fetches the leaf list and compares it with the content root, and
+//! opens the preview. So a buyer knows before paying what each cell must be, and can prove it if one is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_protocol::{
-    LedgerTime,
+    Amount, LedgerTime, Millis,
     content::{Layout, Manifest},
+    dispute::{LeafList, LeafListError},
     id::{AccountId, ListingId, NodeId, ObjectId, OrderId},
-    ledger::rows::{
-        Chain, Deal, Deals, DealsOf, Listing, ListingState, OrderState, Orders, OrdersOf, Table,
+    ledger::{
+        access_min,
+        rows::{
+            Chain, Deal, Deals, DealsOf, Listing, ListingState, OrderState, Orders, OrdersOf, Table,
+        },
     },
     session::NodeFault,
 };
@@ -37,6 +41,36 @@ pub(crate) struct Goods {
     pub(crate) kept: Kept,
     /// For every segment: how many shards restore it, and the nodes that keep one.
     holders: Vec<(u8, Vec<NodeId>)>,
+}
+
+/// What a buyer's client has checked of a listing before any money moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// The listing.
+    pub listing: ListingId,
+    /// Until when a buyer who pays now has access, in milliseconds since the Unix epoch.
+    pub access_until_ms: LedgerTime,
+    /// Until when the ledger knows that the file is kept.
+    pub covered_until_ms: LedgerTime,
+    /// How long a buyer has to check the file after delivery, in milliseconds.
+    pub window_ms: Millis,
+    /// What the seller loses if the buyer proves that it is not what was listed. Half of it goes to the buyer.
+    pub bond: Amount,
+    /// The cells of the file. A hash of each is listed, and all of them lead to the content root.
+    pub cells: u64,
+    /// The preview cells that were opened and are part of the file.
+    pub preview_cells: usize,
+    /// Nodes of the file that answer.
+    pub nodes: usize,
+}
+
+/// A listing that was checked, to be bought.
+#[derive(Clone, Debug)]
+pub struct CheckedListing {
+    /// What was checked.
+    pub checks: Checks,
+    pub(crate) listing: Listing,
+    pub(crate) leaves: LeafList,
 }
 
 /// A listing of this identity, and the buyers who depend on its goods.
@@ -91,19 +125,62 @@ fn kept_by(chain: &Chain, deals: &BTreeMap<u32, Deal>, layout: &Layout) -> Kept 
 }
 
 impl Market {
+    /// Checks a listing as a buyer does before any money moves: what the ledger promises of it, its leaf list, its preview,
+    /// and that its file is there. Refuses what a buyer could not use, or not complain about.
+    pub async fn check_listing(
+        &self,
+        id: &ListingId,
+        progress: &Progress,
+    ) -> Result<CheckedListing, ClientError> {
+        let listing = self.listing_lately(id).await?;
+        let checking = self.check_goods(id, listing.clone(), progress);
+        tokio::join!(checking, self.ahead_of_release(&listing)).0
+    }
+
+    /// Refuses a listing that the ledger takes no order for, or from which no buyer could get the money back. Gives until
+    /// when access would last, and until when the file is known to be kept.
+    pub(crate) fn check_terms(
+        chain: &Chain,
+        now_ms: LedgerTime,
+        id: &ListingId,
+        listing: &Listing,
+    ) -> Result<(LedgerTime, LedgerTime), ClientError> {
+        let terms = &listing.terms;
+        match listing.state {
+            ListingState::Open => {}
+            ListingState::Ended => return Err(ClientError::ListingEnded(*id)),
+            ListingState::Frozen => return Err(ClientError::ListingFrozen(*id)),
+        }
+        let least_ms = access_min(&chain.params, terms.window_ms);
+        if terms.access_ms < least_ms {
+            let (listing, access_ms) = (*id, terms.access_ms);
+            return Err(ClientError::AccessTooShort { listing, access_ms, least_ms });
+        }
+        let access_until_ms = now_ms.saturating_add(terms.access_ms);
+        let covered = Self::covered_until(chain, listing);
+        match covered.filter(|until| access_until_ms <= *until) {
+            Some(until) => Ok((access_until_ms, until)),
+            None => Err(ClientError::NotCovered {
+                listing: *id,
+                covered_until_ms: covered,
+                access_until_ms,
+            }),
+        }
+    }
+
     /// Refuses a purchase of goods that are not there, before any money moves.
     pub(crate) async fn check_goods(
         &self,
         id: &ListingId,
-        listing: &Listing,
+        listing: Listing,
         progress: &Progress,
-    ) -> Result<(), ClientError> {
-        progress.note("checking that the listed file is there");
+    ) -> Result<CheckedListing, ClientError> {
+        progress.note("checking that the listed file is there, and what is listed of it");
+        let chain = self.network().recent_chain().await?;
+        let now_ms = self.clock_of(&chain).now_ms;
+        let (access_until_ms, covered_until_ms) = Self::check_terms(&chain, now_ms, id, &listing)?;
         let stored = async {
-            let chain = self.network().recent_chain().await?;
             let goods = self.goods(&chain, &listing.seller, &listing.terms.manifest).await?;
-            let now_ms = self.clock_of(&chain).now_ms;
-            let access_until_ms = now_ms.saturating_add(listing.terms.access_ms);
             match goods.kept {
                 Kept::Over { since_ms } => {
                     return Err(ClientError::GoodsOver { listing: *id, since_ms });
@@ -121,13 +198,45 @@ impl Market {
         };
         let shown = async {
             match listing.terms.preview_cells {
-                0 => Ok(()),
-                _ => self.open_preview(id, listing).await.map(drop),
+                0 => Ok(0),
+                _ => self.open_preview(id, &listing).await.map(|cells| cells.len()),
             }
         };
-        // When both fail, the storage error says more.
-        let (stored, shown) = tokio::join!(stored, shown);
-        stored.and(shown)
+        // When several fail, the storage error says most.
+        let (stored, shown, leaves) = tokio::join!(stored, shown, self.fetch_leaves(id, &listing));
+        let (nodes, preview_cells, leaves) = (stored?, shown?, leaves?);
+        let terms = &listing.terms;
+        let checks = Checks {
+            listing: *id,
+            access_until_ms,
+            covered_until_ms,
+            window_ms: terms.window_ms,
+            bond: terms.bond,
+            cells: terms.cells,
+            preview_cells,
+            nodes,
+        };
+        Ok(CheckedListing { checks, listing, leaves })
+    }
+
+    /// Fetches the leaf list of a listing, and checks that it leads to the content root and to the listed masks.
+    pub(crate) async fn fetch_leaves(
+        &self,
+        id: &ListingId,
+        listing: &Listing,
+    ) -> Result<LeafList, ClientError> {
+        let (terms, wrong) = (&listing.terms, |why| ClientError::Leaves { listing: *id, why });
+        let layout = terms.manifest.layout().map_err(|error| ClientError::Grant(error.into()))?;
+        let expected = LeafList::byte_length(&layout);
+        let found = terms.leaves.manifest.length;
+        // A seller may name content of any size. No byte of it is fetched then.
+        if found != expected {
+            return Err(wrong(LeafListError::Length { found, expected }));
+        }
+        let bytes = self.read_public_of(&listing.seller, &terms.leaves, expected).await?;
+        let (manifest, masks_root) = (terms.manifest.clone(), terms.masks_root);
+        let read = move || LeafList::read(&manifest, &masks_root, &bytes);
+        self.host().blocking(read).await.map_err(wrong)
     }
 
     /// Finds the deals of a seller that keep an object.
@@ -207,8 +316,8 @@ impl Market {
         Ok(views.collect())
     }
 
-    /// Refuses when too few nodes of a segment answer.
-    async fn in_reach(&self, goods: &Goods) -> Result<(), ClientError> {
+    /// Refuses when too few nodes of a segment answer. Gives how many answer.
+    async fn in_reach(&self, goods: &Goods) -> Result<usize, ClientError> {
         let all: BTreeSet<NodeId> =
             goods.holders.iter().flat_map(|(_, nodes)| nodes).copied().collect();
         let ids: Vec<NodeId> = all.into_iter().collect();
@@ -227,7 +336,7 @@ impl Market {
                 .into());
             }
         }
-        Ok(())
+        Ok(answering.len())
     }
 
     /// The sales that would lose their goods if these names were removed.

@@ -4,7 +4,7 @@ use symbolon_protocol::{
     Amount, Decode, LedgerTime, Millis,
     content::FileKey,
     id::{AccountId, Hash, ListingId, VaultId},
-    ledger::rows::{Listing, ListingState, Listings, PublicRef, Split, Table},
+    ledger::rows::{Chain, Listing, ListingState, Listings, PublicRef, Split, Table},
     preview::Preview,
 };
 use symbolon_transfer::Reason;
@@ -12,7 +12,7 @@ use symbolon_transfer::Reason;
 use crate::{
     download::{LeavesWanted, Reading, spans},
     error::ClientError,
-    market::Market,
+    market::{Market, custody::CustodyView},
     progress::Progress,
     term::Kept,
 };
@@ -50,8 +50,13 @@ pub struct ListingView {
     pub cells: u64,
     /// How often it was sold.
     pub sold: u64,
-    /// Whether it takes orders.
-    pub open: bool,
+    /// Its state.
+    pub state: ListingState,
+    /// What its seller loses if a buyer proves that it is not right.
+    pub bond: Amount,
+    /// Until when the ledger knows that its file is kept, in milliseconds since the Unix epoch. It takes no orders whose
+    /// access would outlast that. Nothing when the ledger does not know it.
+    pub covered_until_ms: Option<LedgerTime>,
     /// Whether its preview is posted.
     pub previewed: bool,
     /// Hash of the licence text.
@@ -62,6 +67,8 @@ pub struct ListingView {
     pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
     pub window_ms: Millis,
+    /// Whether the seller says that custodians of its key are the seller's own nodes.
+    pub own_custodians: bool,
     /// Until when its goods are stored. Nothing when that is not known.
     pub kept: Option<Kept>,
 }
@@ -75,7 +82,13 @@ impl ListingView {
             Some(Kept::Over { .. }) => false,
             Some(Kept::Until { time_ms, .. }) => now_ms.saturating_add(self.access_ms) <= time_ms,
         };
-        self.open && stored
+        self.state == ListingState::Open && self.is_covered(now_ms) && stored
+    }
+
+    /// Whether the ledger knows that the file is kept for as long as an access that begins now.
+    #[must_use]
+    pub fn is_covered(&self, now_ms: LedgerTime) -> bool {
+        self.covered_until_ms.is_some_and(|until| now_ms.saturating_add(self.access_ms) <= until)
     }
 }
 
@@ -90,6 +103,8 @@ pub struct ListingDetail {
     pub splits: Vec<Split>,
     /// The vault to which its key is sealed.
     pub vault: VaultId,
+    /// Who keeps shares of the vault's secret.
+    pub custody: CustodyView,
     /// The content root of the file.
     pub content_root: Hash,
 }
@@ -105,7 +120,7 @@ pub struct PreviewCell {
     pub plain: Vec<u8>,
 }
 
-pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
+pub(crate) fn view(chain: &Chain, id: ListingId, listing: &Listing) -> ListingView {
     let terms = &listing.terms;
     ListingView {
         id,
@@ -115,12 +130,15 @@ pub(crate) fn view(id: ListingId, listing: &Listing) -> ListingView {
         length: terms.manifest.length,
         cells: terms.cells,
         sold: listing.sold,
-        open: listing.state == ListingState::Open,
+        state: listing.state,
+        bond: terms.bond,
+        covered_until_ms: Market::covered_until(chain, listing),
         previewed: listing.preview.is_some(),
         licence: terms.licence,
         listed_ms: listing.listed_ms,
         access_ms: terms.access_ms,
         window_ms: terms.window_ms,
+        own_custodians: terms.own_custodians,
         kept: None,
     }
 }
@@ -144,7 +162,7 @@ impl Market {
         let mut views = Vec::new();
         for (key, listing) in rows {
             let Some(id) = Listings::parse(&key) else { continue };
-            let view = view(id, &listing);
+            let view = view(&chain, id, &listing);
             if filter.shows(&view, now_ms) {
                 views.push((view, listing));
             }
@@ -169,7 +187,8 @@ impl Market {
 
     /// The row of a listing on the ledger, without its description.
     pub async fn listing_view(&self, id: &ListingId) -> Result<ListingView, ClientError> {
-        Ok(view(*id, &self.listing_lately(id).await?))
+        let chain = self.network().recent_chain().await?;
+        Ok(view(&chain, *id, &self.listing_lately(id).await?))
     }
 
     /// A listing with its description.
@@ -182,10 +201,11 @@ impl Market {
         let chain = self.network().recent_chain().await?;
         let kept = self.goods(&chain, &listing.seller, &terms.manifest).await?.kept;
         Ok(ListingDetail {
-            view: ListingView { kept: Some(kept), ..view(*id, &listing) },
+            view: ListingView { kept: Some(kept), ..view(&chain, *id, &listing) },
             document,
             splits: terms.splits.clone(),
             vault: terms.vault,
+            custody: self.custody_of_listing(&listing).await?,
             content_root: terms.manifest.content_root,
         })
     }
@@ -230,9 +250,19 @@ impl Market {
         seller: &AccountId,
         public: &PublicRef,
     ) -> Result<Vec<u8>, ClientError> {
+        self.read_public_of(seller, public, PUBLIC_BYTES_MAX).await
+    }
+
+    /// The same for content of at most `bytes_max` bytes.
+    pub(crate) async fn read_public_of(
+        &self,
+        seller: &AccountId,
+        public: &PublicRef,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, ClientError> {
         let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
         let manifest = public.manifest.clone();
-        if manifest.length > PUBLIC_BYTES_MAX {
+        if manifest.length > bytes_max {
             return Err(corrupt("the public content is larger than this program reads".into()));
         }
         let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;

@@ -1,11 +1,13 @@
 //! Orders: listing them, reading bought files, and telling the ledger that a file is the one that was listed.
 
+use std::sync::Arc;
+
 use symbolon_protocol::{
-    Amount, LedgerTime,
+    Amount, LedgerTime, Millis,
     id::{AccountId, ListingId, OrderId, TransactionId},
     ledger::{
         Status,
-        rows::{OrderState, Orders, OrdersOf, Table},
+        rows::{ListingState, Order, OrderState, Orders, OrdersOf, Refund, Table, Vaults},
         transaction::Action,
     },
 };
@@ -39,6 +41,49 @@ pub struct OrderView {
     pub ordered_ms: LedgerTime,
     /// Deadline of the current state, in milliseconds since the Unix epoch.
     pub due_ms: LedgerTime,
+    /// Until when the buyer has access, in milliseconds since the Unix epoch.
+    pub access_until_ms: LedgerTime,
+    /// Why the buyer has the money back, if that is so.
+    pub refund: Option<Refund>,
+}
+
+/// Everything about an order.
+#[derive(Clone, Debug)]
+pub struct OrderDetail {
+    /// The order.
+    pub view: OrderView,
+    /// What is bought.
+    pub title: String,
+    /// The seller's account.
+    pub seller: AccountId,
+    /// The state of the listing.
+    pub listing_state: ListingState,
+    /// Releases of custodians on the ledger.
+    pub releases: usize,
+    /// How many of them open the key.
+    pub required: usize,
+    /// How long the buyer has to check a delivery, in milliseconds.
+    pub window_ms: Millis,
+    /// What the seller loses if the buyer proves that it is not what was listed.
+    pub bond: Amount,
+    /// The cell that nodes are asked for, and how many of its shards were answered for.
+    pub asked: Option<(u64, usize)>,
+    /// How often nodes were asked for a cell and gave it.
+    pub given: u8,
+}
+
+fn view(id: OrderId, row: &Order) -> OrderView {
+    OrderView {
+        id,
+        listing: row.listing,
+        buyer: row.buyer,
+        amount: row.amount,
+        state: row.state,
+        ordered_ms: row.ordered_ms,
+        due_ms: row.due_ms,
+        access_until_ms: row.access_until_ms,
+        refund: row.refund,
+    }
 }
 
 impl Market {
@@ -50,24 +95,29 @@ impl Market {
             .filter_map(|(key, _)| OrdersOf::parse(key).map(|(_, (_, order))| order))
             .collect();
         let rows = self.network().rows_of(Orders, &ids).await?;
-        let mut views: Vec<_> = ids
-            .into_iter()
-            .zip(rows)
-            .filter_map(|(id, row)| {
-                let row = row?;
-                Some(OrderView {
-                    id,
-                    listing: row.listing,
-                    buyer: row.buyer,
-                    amount: row.amount,
-                    state: row.state,
-                    ordered_ms: row.ordered_ms,
-                    due_ms: row.due_ms,
-                })
-            })
-            .collect();
+        let mut views: Vec<_> =
+            ids.into_iter().zip(rows).filter_map(|(id, row)| Some(view(id, &row?))).collect();
         views.sort_by_key(|view| std::cmp::Reverse((view.ordered_ms, view.id)));
         Ok(views)
+    }
+
+    /// Everything about one order.
+    pub async fn order(&self, id: &OrderId) -> Result<OrderDetail, ClientError> {
+        let row = self.ledger().row(Orders, id).await?.ok_or(ClientError::NoOrder(*id))?;
+        let listing = self.own.row(&row.listing).await?;
+        let vault = self.ledger().row_lately(Vaults, &listing.terms.vault).await?;
+        Ok(OrderDetail {
+            view: view(*id, &row),
+            title: listing.terms.title,
+            seller: listing.seller,
+            listing_state: listing.state,
+            releases: row.releases.len(),
+            required: vault.map_or(0, |vault| vault.key.required()),
+            window_ms: listing.terms.window_ms,
+            bond: listing.terms.bond,
+            asked: row.asked.map(|asked| (asked.cell, asked.answered.len())),
+            given: row.given,
+        })
     }
 
     /// Reads a file. When a buyer first reads all of a bought file, the client compares it with the listing and
@@ -80,7 +130,7 @@ impl Market {
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
         let resolved = self.resolve_paid(what).await?;
-        let order = resolved.order;
+        let order = resolved.bought.as_ref().map(|bought| bought.order);
         let mut report = Box::pin(self.fetch(resolved, sink, options, progress)).await?;
         if let Some(order) = order.filter(|_| report.checked_root) {
             report.acknowledged = self.acknowledge_checked(&order).await?;
@@ -96,11 +146,20 @@ impl Market {
 
     /// Resolves a name or grant. Refuses a bought file whose money went back to the buyer.
     async fn resolve_paid(&self, what: &Readable) -> Result<Resolved, ClientError> {
-        let resolved = self.resolve_now(what).await?;
-        if let Some(order) = &resolved.order {
-            let row = self.ledger().row_lately(Orders, order).await?;
-            if row.is_some_and(|row| row.state == OrderState::Refunded) {
-                return Err(ClientError::OrderRefunded(*order));
+        let mut resolved = self.resolve_now(what).await?;
+        if let Some(bought) = &mut resolved.bought {
+            let row = self.ledger().row_lately(Orders, &bought.order).await?;
+            match row {
+                Some(row) if row.state == OrderState::Refunded => {
+                    return Err(ClientError::OrderRefunded(bought.order));
+                }
+                // Every cell can be disputed as long as the order is open.
+                Some(row) if is_open(row.state) && row.buyer == self.me() => {
+                    let listing = self.listing_lately(&row.listing).await?;
+                    let listed = self.leaves_of_purchase(&row.listing, &listing).await;
+                    bought.listed = listed.ok().map(Arc::new);
+                }
+                _ => {}
             }
         }
         Ok(resolved)
@@ -120,17 +179,22 @@ impl Market {
         }
     }
 
-    /// Acknowledges an order that is paid or delivered. Does nothing when the order is settled already.
+    /// Acknowledges an order that is open. Does nothing when the order is settled already.
     async fn acknowledge_checked(&self, order: &OrderId) -> Result<Option<OrderId>, ClientError> {
         let row = self.ledger().row_lately(Orders, order).await?;
-        let open = row.as_ref().is_some_and(|row| {
-            row.buyer == self.me() && matches!(row.state, OrderState::Paid | OrderState::Delivered)
-        });
-        if !open {
-            return Ok(None);
-        }
+        let open = row.filter(|row| row.buyer == self.me() && is_open(row.state));
+        let Some(row) = open else { return Ok(None) };
         self.acknowledge(order).await?;
+        self.local(move |local| local.forget_listed(&row.listing)).await;
         Ok(Some(*order))
+    }
+}
+
+/// Whether an order binds its money.
+pub(super) fn is_open(state: OrderState) -> bool {
+    match state {
+        OrderState::Paid | OrderState::Delivered | OrderState::Asked => true,
+        OrderState::Settled | OrderState::Refunded => false,
     }
 }
 

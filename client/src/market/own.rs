@@ -9,7 +9,7 @@ use symbolon_protocol::{
     LedgerTime,
     id::{ListingId, ObjectId, Opening},
     ledger::{
-        rows::{Listing, ListingState, Listings, ListingsOf, Table},
+        rows::{Listing, ListingState, Listings, ListingsOf, Sale, Sales, Table},
         transaction::Action,
     },
 };
@@ -85,12 +85,26 @@ impl OwnListings {
         Ok(listed.filter_map(|((object, id), row)| Some((object, id, row?))).collect())
     }
 
-    /// Takes a listing off the market.
-    pub(super) async fn end(&self, id: &ListingId) -> Result<(), ClientError> {
-        let listed_ms = self.row(id).await?.listed_ms;
+    /// All listings of this identity that the ledger has.
+    pub(super) async fn all(&self) -> Result<Vec<(ListingId, Listing)>, ClientError> {
+        let network = self.0.network();
+        let keys = network.scan_all(ListingsOf, &self.0.me().0).await?;
+        let ids: Vec<_> =
+            keys.iter().filter_map(|(key, _)| Some(ListingsOf::parse(key)?.1.1)).collect();
+        let rows = network.rows_of(Listings, &ids).await?;
+        Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, row?))).collect())
+    }
+
+    /// Takes a listing off the market. Gives its row from then on.
+    pub(super) async fn end(&self, id: &ListingId) -> Result<Listing, ClientError> {
+        let row = self.row(id).await?;
+        if row.state != ListingState::Open && row.seller == self.0.me() {
+            return Ok(row);
+        }
         let action = Action::EndListing { listing: *id };
-        let about = about_listing(id, listed_ms);
-        self.0.send_once(Key::Account, transaction_id("end listing", &about), action).await
+        let about = about_listing(id, row.listed_ms);
+        self.0.send_once(Key::Account, transaction_id("end listing", &about), action).await?;
+        self.row(id).await
     }
 
     /// Ends the open listings of objects that are about to be removed, so that no buyer pays for missing data.
@@ -110,16 +124,25 @@ impl OwnListings {
         Ok(ended)
     }
 
-    async fn open_among(&self, objects: &[ObjectId]) -> Result<BTreeSet<ObjectId>, ClientError> {
-        let all = self.of(objects).await?.into_iter();
-        let open = all.filter(|(_, _, listing)| listing.state == ListingState::Open);
-        Ok(open.map(|(object, ..)| object).collect())
+    /// Those of these objects whose deals the ledger does not end, because a sale binds them.
+    async fn bound_among(&self, objects: &[ObjectId]) -> Result<BTreeSet<ObjectId>, ClientError> {
+        let listed: BTreeSet<ObjectId> =
+            self.of(objects).await?.into_iter().map(|(object, ..)| object).collect();
+        if listed.is_empty() {
+            return Ok(listed);
+        }
+        let keys: Vec<_> = listed.iter().map(|object| (self.0.me(), *object)).collect();
+        let sales = self.0.network().rows_of(Sales, &keys).await?;
+        let now_ms = self.0.clock().await?.now_ms;
+        let binds = |sale: &Sale| 0 < sale.listings || 0 < sale.orders || now_ms < sale.until_ms;
+        let sold = listed.into_iter().zip(sales);
+        Ok(sold.filter_map(|(object, sale)| sale.filter(binds).map(|_| object)).collect())
     }
 }
 
 impl Promises for OwnListings {
     fn among<'a>(&'a self, objects: &'a [ObjectId]) -> Answer<'a, BTreeSet<ObjectId>> {
-        Box::pin(self.open_among(objects))
+        Box::pin(self.bound_among(objects))
     }
 
     fn end<'a>(

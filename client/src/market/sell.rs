@@ -4,6 +4,7 @@
 //! seller asks for it again.
 
 mod description;
+mod leaves;
 mod preview;
 
 use std::collections::BTreeSet;
@@ -13,11 +14,15 @@ use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
     custody::{self, Capsule},
+    dispute::LeafList,
     grant,
-    id::{Hash, ListingId, NodeId, Opening, TransactionId, VaultId},
+    id::{Hash, ListingId, NodeId, Opening, OrderId, TransactionId, VaultId},
     ledger::{
-        Offer, Params, check_epochs,
-        rows::{Access, Deals, Listing, ListingState, PublicRef, Split, Terms},
+        Offer, Params, access_min, bond_min, check_epochs,
+        rows::{
+            Access, Deals, Listing, ListingState, OrderState, Orders, OrdersOf, PublicRef, Split,
+            Table as _, Terms,
+        },
         transaction::Action,
     },
 };
@@ -33,7 +38,7 @@ use crate::{
         upload::{PutTerms, Replace, Request, price_of},
     },
     market::{
-        Market,
+        Market, cover,
         listings::PUBLIC_BYTES_MAX,
         vault::{Custodians, largest_vault},
     },
@@ -58,16 +63,18 @@ pub struct SellOptions {
     /// How long a grant lasts, in milliseconds. Without a value it is half of the time that the file is paid for, at
     /// most 30 days, which leaves as much time for selling.
     pub access_ms: Option<Millis>,
-    /// How long a buyer has to check a delivery, in milliseconds.
-    pub window_ms: Millis,
+    /// How long a buyer has to check a delivery, in milliseconds. Without a value it is a day, and at most a quarter of the
+    /// access.
+    pub window_ms: Option<Millis>,
     /// The accounts that get a part of the income.
     pub splits: Vec<Split>,
     /// Number of cells to open as a preview.
     pub preview_cells: u8,
-    /// Number of epochs for which the description and the preview are stored. Without a value they are stored as long
-    /// as the file.
+    /// Number of epochs for which the description, the leaf list and the preview are stored. Without a value they are
+    /// stored as long as the file.
     pub epochs: Option<u64>,
-    /// The limit for the whole cost of storing the description, the preview, and a copy of the file if it needs one.
+    /// The limit for the whole cost of storing the description, the leaf list, the preview, and a copy of the file if it
+    /// needs one. The bond does not count: it comes back.
     /// A client that keeps [in step](crate::Devices) publishes the sale with what is left of this limit.
     pub cost_max: Option<Amount>,
     /// Who keeps the shares of the key, if no vault is open yet.
@@ -77,7 +84,7 @@ pub struct SellOptions {
 /// The licence of a listing for which the seller gives none.
 pub const USUAL_LICENCE: &str = "All rights reserved; for the buyer's own use.";
 
-/// How long a buyer has to check a delivery if the seller does not say: a day.
+/// How long a buyer has to check a delivery if the seller does not say, and access lasts at least four times as long.
 const USUAL_WINDOW: Millis = Millis::DAY;
 
 impl Default for SellOptions {
@@ -88,7 +95,7 @@ impl Default for SellOptions {
             price: Amount::ZERO,
             licence_text: String::from(USUAL_LICENCE),
             access_ms: None,
-            window_ms: USUAL_WINDOW,
+            window_ms: None,
             splits: Vec::new(),
             preview_cells: 1,
             epochs: None,
@@ -103,7 +110,12 @@ impl Default for SellOptions {
 pub struct SalePlan {
     /// How long a grant lasts, in milliseconds.
     pub access_ms: Millis,
-    /// Number of epochs for which the description and the preview are stored.
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: Millis,
+    /// The bond. It comes back when the listing has ended and all its orders are closed. A seller who listed what is not
+    /// so loses it.
+    pub bond: Amount,
+    /// Number of epochs for which the description, the leaf list and the preview are stored.
     pub epochs: u64,
     /// Until when it can be bought, in milliseconds since the Unix epoch. After that the file is not paid for as long
     /// as access would last.
@@ -117,6 +129,19 @@ struct Checked {
     plan: SalePlan,
     preview_cells: u8,
     document: Vec<u8>,
+}
+
+/// What ending a listing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndReport {
+    /// The listing.
+    pub listing: ListingId,
+    /// The bond that comes back, or has come back. Zero if a buyer has proven that the listing was not right.
+    pub bond: Amount,
+    /// Orders that are still open. The bond comes back with the last of them.
+    pub open: u64,
+    /// When the last of these is closed at the latest, unless a buyer complains, in milliseconds since the Unix epoch.
+    pub due_ms: Option<LedgerTime>,
 }
 
 /// How a sale ended.
@@ -143,6 +168,12 @@ pub struct SellReport {
     pub preview_cells: Vec<u64>,
     /// How long a grant lasts, in milliseconds.
     pub access_ms: Millis,
+    /// How long a buyer has to check a delivery, in milliseconds.
+    pub window_ms: Millis,
+    /// The bond.
+    pub bond: Amount,
+    /// Until when the ledger knows that the file is kept, in milliseconds since the Unix epoch.
+    pub covered_until_ms: LedgerTime,
     /// Until when it can be bought, in milliseconds since the Unix epoch.
     pub sold_until_ms: LedgerTime,
     /// The amount that was paid for storing the parts of the listing.
@@ -161,9 +192,11 @@ impl Market {
         self.catch_up().await;
         let entry = self.find(name).await?;
         let checked = self.check_sale(&entry, options).await?;
+        let layout = Layout::new(entry.manifest().scheme, entry.length).map_err(invalid)?;
         let lengths = [
             (!entry.is_whole()).then_some(entry.length),
             Some(checked.document.len() as u64),
+            Some(LeafList::byte_length(&layout)),
             (checked.preview_cells > 0)
                 .then_some(u64::from(checked.preview_cells) * PREVIEW_CELL_BYTES_MAX),
         ];
@@ -174,8 +207,14 @@ impl Market {
             let one = price_of(&candidates, &params, length, checked.plan.epochs)?;
             cost = cost.checked_add(one).ok_or_else(too_much)?;
         }
-        let transactions = self.listing_price(&entry, options, &params).await?;
+        let segments = layout.segments();
+        let transactions = self.listing_price(&entry, segments, options, &params).await?;
         let cost = cost.checked_add(transactions).ok_or_else(too_much)?;
+        let needed = cost.checked_add(checked.plan.bond).ok_or_else(too_much)?;
+        let balance = self.balance_lately().await?;
+        if balance < needed && !self.is_listed(&entry).await? {
+            return Err(ClientError::BalanceTooLow { needed, balance });
+        }
         Ok(SalePlan { cost, ..checked.plan })
     }
 
@@ -184,6 +223,7 @@ impl Market {
     async fn listing_price(
         &self,
         entry: &Found,
+        segments: u32,
         options: &SellOptions,
         params: &Params,
     ) -> Result<Amount, ClientError> {
@@ -198,6 +238,7 @@ impl Market {
         let terms = Terms {
             title: options.title.clone(),
             price: options.price,
+            bond: Amount::ZERO,
             licence: Hash(zero),
             access_ms: Millis::ZERO,
             window_ms: Millis::ZERO,
@@ -206,7 +247,10 @@ impl Market {
             document: public.clone(),
             manifest,
             cells: 0,
+            leaves: public.clone(),
+            masks_root: Hash(zero),
             vault: VaultId([0; 16]),
+            own_custodians: false,
             capsule: Capsule { r: zero, r2: zero, c: zero, e: zero, f: zero },
             pad: zero,
             mandate,
@@ -215,6 +259,7 @@ impl Market {
             Action::List { opening: Opening(zero), terms: Box::new(terms) },
             Action::Preview { listing: ListingId([0; 16]), preview: public },
         ];
+        actions.extend(cover::largest(segments));
         if !self.has_vault().await? {
             actions.push(largest_vault());
         }
@@ -258,7 +303,12 @@ impl Market {
             Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
         };
         let left_ms = paid_until_ms.saturating_since(now_ms);
-        let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms));
+        let params = &chain.params;
+        // A buyer must be able to check what was delivered, and to complain, as long as nodes are bound to keep it.
+        let window_least = options.window_ms.unwrap_or(params.window_ms_min);
+        let access_least = access_min(params, window_least);
+        let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms).max(access_least));
+        let window_ms = options.window_ms.unwrap_or_else(|| usual_window(params, access_ms));
         if left_ms < access_ms {
             let wanted_ms = now_ms.saturating_add(access_ms);
             return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
@@ -271,16 +321,17 @@ impl Market {
         let offer = Offer {
             title: &options.title,
             access_ms,
-            window_ms: options.window_ms,
+            window_ms,
             splits: &options.splits,
             preview_cells,
             cells,
         };
-        offer.check(&chain.params)?;
+        offer.check(params)?;
         let epochs = options.epochs.unwrap_or_else(|| end.saturating_sub(chain.epoch).max(1));
-        check_epochs(epochs, &chain.params)?;
+        check_epochs(epochs, params)?;
         let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
-        let plan = SalePlan { access_ms, epochs, sold_until_ms, cost: Amount::ZERO };
+        let (bond, cost) = (bond_min(params, options.price), Amount::ZERO);
+        let plan = SalePlan { access_ms, window_ms, bond, epochs, sold_until_ms, cost };
         let file = shown(entry.name.last());
         let document = describe(options, (&file, entry.manifest().length))?;
         if document.len() as u64 > PUBLIC_BYTES_MAX {
@@ -315,14 +366,18 @@ impl Market {
         let (vault_id, vault) = self.vault(&options.custodians, budget, progress).await?;
         let listed = self.list_file(&entry, vault_id, (options, &checked), budget, progress);
         let (id, listing, outcome) = listed.await?;
-        let access_ms = listing.terms.access_ms;
-        let epochs = checked.plan.epochs;
+        let (access_ms, window_ms) = (listing.terms.access_ms, listing.terms.window_ms);
+        let (bond, epochs) = (listing.terms.bond, checked.plan.epochs);
+        // An earlier call may have been cut off before, or the file is kept for longer now.
+        let covered_until_ms = self.cover(id, &entry.object, budget, progress).await?;
         let posted = self.post_preview(&entry, (id, listing), epochs, budget, progress);
         let preview_cells = posted.await?;
-        let paid_until_ms = checked.plan.sold_until_ms.saturating_add(checked.plan.access_ms);
         Ok(SellReport {
             access_ms,
-            sold_until_ms: paid_until_ms.saturating_sub(access_ms),
+            window_ms,
+            bond,
+            covered_until_ms,
+            sold_until_ms: covered_until_ms.saturating_sub(access_ms),
             cost: budget.paid(),
             listing: id,
             vault: vault_id,
@@ -333,9 +388,37 @@ impl Market {
         })
     }
 
-    /// Takes a listing off the market.
-    pub async fn end_listing(&self, id: &ListingId) -> Result<(), ClientError> {
-        self.own.end(id).await
+    /// Takes a listing off the market. Its bond comes back as soon as none of its orders is open.
+    pub async fn end_listing(&self, id: &ListingId) -> Result<EndReport, ClientError> {
+        let row = self.own.end(id).await?;
+        let bond = match row.state {
+            ListingState::Frozen => Amount::ZERO,
+            ListingState::Open | ListingState::Ended => row.terms.bond,
+        };
+        let due_ms = if row.open == 0 { None } else { Some(self.last_due(id).await?) };
+        Ok(EndReport { listing: *id, bond, open: row.open, due_ms })
+    }
+
+    /// When the last of the open orders of an own listing is closed, unless a buyer complains.
+    async fn last_due(&self, id: &ListingId) -> Result<LedgerTime, ClientError> {
+        let prefix = [&self.me().0[..], &id.0].concat();
+        let keys = self.network().scan_all(OrdersOf, &prefix).await?;
+        let ids: Vec<OrderId> =
+            keys.iter().filter_map(|(key, _)| Some(OrdersOf::parse(key)?.1.1)).collect();
+        let rows = self.network().rows_of(Orders, &ids).await?;
+        let row = self.own.row(id).await?;
+        let due = rows.into_iter().flatten().map(|order| match order.state {
+            OrderState::Paid => order.due_ms.saturating_add(row.terms.window_ms),
+            OrderState::Delivered | OrderState::Asked => order.due_ms,
+            OrderState::Settled | OrderState::Refunded => LedgerTime::ZERO,
+        });
+        Ok(due.max().unwrap_or(LedgerTime::ZERO))
+    }
+
+    /// Whether a file is for sale.
+    async fn is_listed(&self, entry: &Found) -> Result<bool, ClientError> {
+        let listed = self.own.of(&[entry.manifest().object]).await?;
+        Ok(listed.iter().any(|(_, _, listing)| listing.state == ListingState::Open))
     }
 
     /// Puts a listing on the ledger, or finds the one that is there.
@@ -351,7 +434,7 @@ impl Market {
         let listed = self.own.of(&[object]).await?;
         let taken: BTreeSet<ListingId> = listed.iter().map(|(_, id, _)| *id).collect();
         for (_, id, listing) in listed {
-            if listing.state == ListingState::Ended {
+            if listing.state != ListingState::Open {
                 continue;
             }
             if !same_terms(&listing, options, checked) {
@@ -362,7 +445,7 @@ impl Market {
             if self.shows(&listing).await? {
                 return Ok((id, listing, SellOutcome::Already));
             }
-            progress.note("its description or preview is not paid for any more: listing it anew");
+            progress.note("what it shows is not paid for any more: listing it anew");
             self.own.end(&id).await?;
         }
         let mut counts = 0..=u32::MAX;
@@ -375,8 +458,9 @@ impl Market {
         let id_of_sale = TransactionId(self.host().random());
         let sent = self.send_within(budget, id_of_sale, action).await;
         if sent.as_ref().is_err_and(ClientError::is_refusal) {
-            // The stored description is of no use now, and the money for it comes back.
+            // What was stored for it is of no use now, and the money for it comes back.
             self.drop_public(FileKind::Document { listing: id }).await?;
+            self.drop_public(FileKind::Leaves { listing: id }).await?;
         }
         sent?;
         let listing = self.own.row(&id).await?;
@@ -391,7 +475,10 @@ impl Market {
         budget: &Budget,
         progress: &Progress,
     ) -> Result<Terms, ClientError> {
-        progress.note("publishing the description");
+        let list = self.leaf_list(entry, progress).await?;
+        progress.note("publishing the description and what is listed of every cell");
+        let kind = FileKind::Leaves { listing: id };
+        let leaves = self.publish(kind, list.to_bytes(), checked.plan.epochs, budget).await?;
         let kind = FileKind::Document { listing: id };
         let document = checked.document.clone();
         let document = self.publish(kind, document, checked.plan.epochs, budget).await?;
@@ -408,15 +495,19 @@ impl Market {
         Ok(Terms {
             title: options.title.clone(),
             price: options.price,
+            bond: checked.plan.bond,
             licence: Hash(*blake3::hash(options.licence_text.as_bytes()).as_bytes()),
             access_ms: checked.plan.access_ms,
-            window_ms: options.window_ms,
+            window_ms: checked.plan.window_ms,
             splits: options.splits.clone(),
             preview_cells: u8::try_from(cells.min(u64::from(options.preview_cells)))
                 .expect("at most what was asked for"),
             document,
             manifest,
             cells,
+            own_custodians: self.vault_has_own(&vault).await?,
+            leaves,
+            masks_root: list.masks_root(),
             vault,
             capsule,
             pad,
@@ -424,10 +515,11 @@ impl Market {
         })
     }
 
-    /// Whether the deals of a listing's description and preview still run.
+    /// Whether the deals of a listing's description, leaf list and preview still run.
     async fn shows(&self, listing: &Listing) -> Result<bool, ClientError> {
         let mut ids = Vec::new();
-        for public in listing.preview.iter().chain([&listing.terms.document]) {
+        let terms = &listing.terms;
+        for public in listing.preview.iter().chain([&terms.document, &terms.leaves]) {
             let key = FileKey::from_bytes(public.key);
             let segments = layout(&public.manifest)?.segments();
             ids.extend((0..segments).map(|segment| key.deal(&listing.seller, segment)));
@@ -475,6 +567,11 @@ fn half(left: Millis) -> Millis {
     Millis(half - half % unit.unwrap_or(1))
 }
 
+/// How long buyers check if the seller does not say.
+fn usual_window(params: &Params, access_ms: Millis) -> Millis {
+    USUAL_WINDOW.min(access_ms / 4).max(params.window_ms_min)
+}
+
 fn too_much() -> ClientError {
     ClientError::Usage(String::from("the price exceeds every amount"))
 }
@@ -495,7 +592,7 @@ fn same_terms(listing: &Listing, options: &SellOptions, checked: &Checked) -> bo
         && terms.price == options.price
         && terms.splits == options.splits
         && options.access_ms.is_none_or(|access_ms| access_ms == terms.access_ms)
-        && terms.window_ms == options.window_ms
+        && options.window_ms.is_none_or(|window_ms| window_ms == terms.window_ms)
         && terms.preview_cells == checked.preview_cells
         && same(&terms.licence, options.licence_text.as_bytes())
         && same(&terms.document.hash, &checked.document)

@@ -1,5 +1,5 @@
-//! The vaults of which a node keeps shares, and whether their owners still need it: custodians are not replaced, so a node
-//! that retires takes its share with it.
+//! The vaults of which a node keeps shares, and whether their owners still need it: a node that retires takes its share with
+//! it. An owner who deals the secret anew to other custodians needs it no longer.
 
 use symbolon_ledger::LedgerError;
 use symbolon_protocol::{
@@ -12,7 +12,7 @@ use symbolon_protocol::{
 };
 use symbolon_transfer::epoch_ms;
 
-use crate::{custodian::stored_share, shared::Shared};
+use crate::{custodian::stored_shares, shared::Shared};
 
 /// A vault of which the node keeps a share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +70,10 @@ async fn all(shared: &Shared) -> Result<Vec<HeldVault>, String> {
         for id in page {
             let unread = |error: LedgerError| error.to_string();
             let row = shared.ledger.row(Vaults, &id).await.map_err(unread)?;
-            let share = stored_share(shared, id).await.map_err(|error| error.to_string())?;
-            let Some((row, _)) = row.zip(share).filter(|(row, share)| share.is_of(row)) else {
-                continue;
-            };
-            if row.custodians.contains(&shared.key.id()) {
+            let shares = stored_shares(shared, id).await.map_err(|error| error.to_string())?;
+            let Some(row) = row else { continue };
+            let has_share = shares.iter().any(|kept| kept.share.is_of(&row));
+            if has_share && row.custodians.contains(&shared.key.id()) {
                 held.push(needs(shared, (id, row.owner)).await.map_err(unread)?);
             }
         }

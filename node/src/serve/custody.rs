@@ -13,7 +13,7 @@ use symbolon_protocol::{
 };
 use tracing::info;
 
-use super::{Stop, Stream, claims, internal, refuse_store};
+use super::{Stop, Stream, claims, internal};
 use crate::{
     custodian::{self, ReleaseError, ShareBytes, StoredShare},
     shared::Shared,
@@ -30,9 +30,9 @@ pub(crate) struct Offered {
     pub(crate) signature: [u8; 64],
 }
 
-/// Answers a request to store a custody share. A node stores one share of a vault. The owner may
-/// replace it until the vault is on the ledger. After that, the new share must belong to the
-/// vault's key on the ledger. The vault's id follows from its owner, so no other account can replace it.
+/// Answers a request to store a custody share. The owner may open the vault with any share that the node has
+/// accepted, or deal the secret anew with it. So the node keeps each of them for as long as its acceptance is valid, and
+/// after that the one that the ledger has. The vault's id follows from its owner, so no other account can add one.
 pub(crate) async fn keep_share(
     shared: &Arc<Shared>,
     stream: &mut Stream,
@@ -58,28 +58,27 @@ pub(crate) async fn keep_share(
         index: *index,
         share: ShareBytes(*share.as_bytes()),
     };
-    let before = custodian::stored_share(shared, *vault).await.map_err(refuse_release)?;
-    if before.as_ref() != Some(&fresh) {
-        let kept = custodian::keep(shared, *vault, &fresh, is_open).await.map_err(refuse_store)?;
-        if !kept {
-            let message =
-                "this node stores too many shares of vaults that are not open: open those first";
-            return Err(Stop::refused(RefusalCode::Busy, message));
-        }
-        info!(%vault, index, "a custody share is stored");
-    }
-    let acceptance = shared.key.accept_share(&terms);
+    let kept = custodian::keep(shared, *vault, &fresh, is_open).await.map_err(refuse_release)?;
+    let Some(expires_ms) = kept else {
+        let message =
+            "this node stores too many shares of vaults that are not open: open those first";
+        return Err(Stop::refused(RefusalCode::Busy, message));
+    };
+    info!(%vault, index, "a custody share is stored");
+    let acceptance = shared.key.accept_share(&terms, expires_ms);
     stream.answer(&Response::InCustody { acceptance }).await
 }
 
-/// Checks the owner's account, and the key against the ledger. Returns whether the vault is open.
+/// Checks the owner's account, and the key against the ledger. A vault that is open keeps its public key. Returns whether
+/// the ledger has the vault with this key.
 async fn check_vault(shared: &Shared, vault: &VaultId, offered: &Offered) -> Result<bool, Stop> {
     let stale = |error: LedgerError| {
         Stop::refused(RefusalCode::Stale, format!("this node cannot reach its ledger: {error}"))
     };
     let row = shared.ledger.row(Vaults, vault).await.map_err(stale)?;
-    let is_open = row.is_some();
-    if row.is_some_and(|row| row.key != offered.key) {
+    let is_open = row.as_ref().is_some_and(|row| row.key == offered.key);
+    let public = |key: &VaultKey| key.commitments.first().copied();
+    if row.is_some_and(|row| public(&row.key) != public(&offered.key)) {
         let message = "the vault is open with another key";
         return Err(Stop::refused(RefusalCode::Conflict, message));
     }
@@ -111,7 +110,7 @@ pub(crate) async fn release(
     if order.state == OrderState::Refunded {
         return Err(refuse_release(ReleaseError::NotPaid(order.state)));
     }
-    let made = custodian::make(shared, &id, &order, &listing).await;
+    let made = custodian::make_for_buyer(shared, &id, (&order, &listing)).await;
     let release = made.map_err(refuse_release)?;
     info!(order = %id, "a release was given to the buyer");
     stream.answer(&Response::Released { release }).await

@@ -149,6 +149,7 @@ impl Market {
             manifest,
             cells: 1,
             vault,
+            own_custodians: false,
             capsule: Capsule::seal(&self.secret, &label, &[49; 32]).0,
             pad: [0; 32],
             mandate: mandate(&chain, &signer, object, &[50; 32]).unwrap(),
@@ -212,6 +213,133 @@ impl Market {
     }
 }
 
+/// A new dealing of the market's secret among some of its nodes, by their places.
+struct Anew {
+    key: VaultKey,
+    custodians: Vec<CustodyAcceptance>,
+}
+
+impl Market {
+    /// Gives each of these nodes its share of a new dealing.
+    async fn deal_anew(&self, required: u8, places: &[usize], seed: u8) -> Anew {
+        let (chain, owner, vault) =
+            (self.world.ledger.chain(), self.world.owner.account(), self.vault());
+        let total = u8::try_from(places.len()).unwrap();
+        let (key, shares) = custody::share(&self.secret, required, total, &[seed; 32]).unwrap();
+        let mut custodians = Vec::new();
+        for (place, share) in places.iter().zip(&shares) {
+            let node = self.nodes[*place].id();
+            let row = self.world.ledger.row(Nodes, &node).await.unwrap().unwrap();
+            let index = share.index();
+            let (vault, owner, key, node) = (&vault, &owner, &key, &node);
+            let terms = CustodyTerms { chain: &chain, vault, owner, key, index, node };
+            let request = Request::KeepShare {
+                owner: *owner,
+                opening: VAULT,
+                key: key.clone(),
+                index,
+                share: terms.seal(share, &row.custody_key.unwrap(), &[seed; 32]).unwrap(),
+                signature: terms.sign_request(&self.world.owner.account_key()),
+            };
+            custodians.push(accepted(self.seller(*place).await.ask(&request).await).unwrap());
+        }
+        Anew { key, custodians }
+    }
+
+    async fn rotate(&self, Anew { key, custodians }: &Anew) {
+        let (key, custodians) = (key.clone(), custodians.clone());
+        let action = Action::RotateVault { vault: self.vault(), key, custodians };
+        self.world.apply(&self.world.owner.account_key(), action).await;
+    }
+
+    /// Whether a node's release verifies under a key.
+    async fn releases_under(&self, place: usize, key: &VaultKey) -> bool {
+        let release = self.release(place, &self.buyer).await.unwrap();
+        let (delivery, context) = (self.delivery_key(), self.context());
+        release.verify(key, &self.capsule().await, &delivery, &context).is_ok()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_is_dealt_anew_while_an_order_runs() {
+    let mut market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    market.buy().await;
+    let anew = market.deal_anew(2, &[1, 2, 0], 80).await;
+    assert!(market.releases_under(0, &market.key).await, "the ledger has the first dealing still");
+    // A node that stops between acceptance and rotation goes on after it.
+    let options = market.world.options("node");
+    market.nodes.remove(0).stop().await;
+    let back = market.world.node_with(options, [11; 32]).await;
+    market.nodes.insert(0, back);
+    market.rotate(&anew).await;
+    for place in 0..3 {
+        assert!(market.releases_under(place, &anew.key).await, "{place}");
+    }
+    // At half time the releases of the new dealing are posted.
+    market.world.pass(6 * 60_000).await;
+    let order = market.order().await;
+    assert_eq!((order.state, order.dealing), (OrderState::Delivered, 2));
+    let capsule = market.capsule().await;
+    let point = custody::combine_posted(&capsule, &order.releases, &market.delivery, 2).unwrap();
+    assert_eq!(*point, *capsule.open(&market.secret).unwrap());
+    // A day later no acceptance of the first dealing is valid, and its shares are gone.
+    market.world.pass(25 * 60 * 60 * 1000).await;
+    let (vault, dir) = (market.vault(), market.world.dir.path().join("node"));
+    for node in market.nodes {
+        node.stop().await;
+    }
+    let kept = symbolon_store::Shards::open(&dir).unwrap().custody(&vault).unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.until_ms).collect::<Vec<_>>(), [None]);
+}
+
+/// The order was paid before the node had any share of its vault.
+#[tokio::test(start_paused = true)]
+async fn a_custodian_by_rotation_posts_for_orders_of_before() {
+    let mut market = Market::new().await;
+    let late = market.world.node_with(market.world.options("late"), [14; 32]).await;
+    market.nodes.push(late);
+    let last = market.nodes.pop().unwrap();
+    market.open_vault().await;
+    market.list().await;
+    market.buy().await;
+    market.nodes.push(last);
+    let anew = market.deal_anew(1, &[3], 81).await;
+    market.rotate(&anew).await;
+    market.world.pass(4 * 60_000).await;
+    assert!(market.order().await.releases.is_empty(), "half of the time is not over");
+    market.world.pass(2 * 60_000).await;
+    let order = market.order().await;
+    assert_eq!(order.state, OrderState::Delivered);
+    assert_eq!(order.releases[0].node, market.nodes[3].id());
+    // The former custodians have forgotten their shares some time later.
+    market.world.pass(25 * 60 * 60 * 1000).await;
+    let (vault, dir) = (market.vault(), market.world.dir.path().join("node"));
+    for node in market.nodes {
+        node.stop().await;
+    }
+    assert!(symbolon_store::Shards::open(&dir).unwrap().custody(&vault).unwrap().is_empty());
+}
+
+/// The owner may deal once more what nodes have accepted before.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_dealing_may_come_back_while_its_acceptances_are_valid() {
+    let market = Market::new().await;
+    market.open_vault().await;
+    market.list().await;
+    let anew = market.deal_anew(2, &[1, 2, 0], 82).await;
+    let first = market.deal_anew(2, &[0, 1, 2], 45).await;
+    assert_eq!(first.key, market.key, "the dealing that is on the ledger");
+    market.rotate(&anew).await;
+    market.world.pass(12 * 60 * 60 * 1000).await;
+    market.rotate(&first).await;
+    market.buy().await;
+    assert!(market.releases_under(0, &market.key).await);
+    market.world.pass(6 * 60_000).await;
+    assert_eq!(market.order().await.state, OrderState::Delivered);
+}
+
 fn accepted(answer: Result<Response, Refusal>) -> Result<CustodyAcceptance, Refusal> {
     match answer? {
         Response::InCustody { acceptance } => Ok(acceptance),
@@ -267,8 +395,7 @@ async fn a_silent_buyer_is_delivered_on_the_ledger_at_half_time() {
     let order = market.order().await;
     assert_eq!((order.state, order.releases.len()), (OrderState::Delivered, 2));
     let capsule = market.capsule().await;
-    let point =
-        custody::combine_posted(&capsule, &order.releases, &market.delivery, &market.key).unwrap();
+    let point = custody::combine_posted(&capsule, &order.releases, &market.delivery, 2).unwrap();
     assert_eq!(*point, *capsule.open(&market.secret).unwrap());
 }
 
@@ -395,7 +522,7 @@ async fn no_other_owners_share_takes_the_place_of_one() {
     }
     let store = symbolon_store::Shards::open(&dir).unwrap();
     for kept in [vault, VaultId::of(&theirs, &VAULT)] {
-        assert!(store.custody(&kept, 0).unwrap().is_some());
+        assert!(!store.custody(&kept).unwrap().is_empty());
     }
 }
 
@@ -526,7 +653,7 @@ async fn shares_of_unopened_vaults_are_limited_and_expire() {
     }
     let store = symbolon_store::Shards::open(&dir).unwrap();
     let kept =
-        |number| store.custody(&VaultId::of(&owner, &Opening([number; 32])), 0).unwrap().is_some();
+        |number| !store.custody(&VaultId::of(&owner, &Opening([number; 32]))).unwrap().is_empty();
     assert_eq!((kept(100), kept(115), kept(116), kept(41)), (false, false, true, true));
 }
 
@@ -574,6 +701,6 @@ async fn a_waiting_share_goes_unless_its_own_vault_was_opened() {
         node.stop().await;
     }
     let store = symbolon_store::Shards::open(&dir).unwrap();
-    let kept = |opening| store.custody(&VaultId::of(&owner, &opening), 0).unwrap().is_some();
+    let kept = |opening| !store.custody(&VaultId::of(&owner, &opening)).unwrap().is_empty();
     assert_eq!((kept(same), kept(other)), (true, false));
 }

@@ -16,7 +16,7 @@ use crate::{
         erasure::{BLOCK_BYTES, Code, Recipe, combine},
         key::ContentKey,
         mask::{Mask, ShardMask},
-        seal,
+        seal::{self, LeafParts},
     },
     id::Hash,
     limits::{SHARDS_MAX, TAG_BYTES},
@@ -261,6 +261,18 @@ impl SegmentCoder {
         self.seal_stripe(&layout, plain, &mut cells, leaves)
     }
 
+    /// Appends the parts of the leaves of a stripe, from its plain bytes: what a seller lists of each cell.
+    pub fn leaf_parts(
+        &self,
+        stripe: u32,
+        plain: &[u8],
+        parts: &mut Vec<LeafParts>,
+    ) -> Result<(), ContentError> {
+        let layout = self.cells.stripe(stripe)?;
+        let mut cells = vec![0; usize::from(layout.required) * layout.cell_bytes];
+        self.seal_cells(&layout, plain, &mut cells, |_, sealed| parts.push(sealed))
+    }
+
     /// Seals a stripe's bytes into the first `required` of `cells`.
     fn seal_stripe(
         &self,
@@ -268,6 +280,17 @@ impl SegmentCoder {
         plain: &[u8],
         cells: &mut [u8],
         leaves: &mut Vec<Hash>,
+    ) -> Result<(), ContentError> {
+        self.seal_cells(layout, plain, cells, |cell, parts| leaves.push(parts.leaf(cell)))
+    }
+
+    /// The same, and gives each cell's number and the parts of its leaf.
+    fn seal_cells(
+        &self,
+        layout: &StripeLayout,
+        plain: &[u8],
+        cells: &mut [u8],
+        mut sealed: impl FnMut(u64, LeafParts),
     ) -> Result<(), ContentError> {
         let found = plain.len();
         if found < layout.plain_length || layout.capacity() < found {
@@ -277,7 +300,8 @@ impl SegmentCoder {
         for (index, cell) in (0..layout.required).zip(cells.chunks_exact_mut(layout.cell_bytes)) {
             let start = found.min(usize::from(index) * layout.plain_bytes);
             let plain = &plain[start..found.min(start + layout.plain_bytes)];
-            leaves.push(self.seal(layout, index, plain, cell));
+            let parts = self.seal(layout, index, plain, cell);
+            sealed(layout.first_cell + u64::from(index), parts);
         }
         Ok(())
     }
@@ -346,20 +370,15 @@ impl SegmentCoder {
         Zeroizing::new(self.content.cell_key(self.cells.layout.segment, cell))
     }
 
-    /// Seals `plain` and its padding into `cell`; gives the cell's leaf.
-    fn seal(&self, layout: &StripeLayout, index: u8, plain: &[u8], cell: &mut [u8]) -> Hash {
+    /// Seals `plain` and its padding into `cell`; gives the parts of the cell's leaf.
+    fn seal(&self, layout: &StripeLayout, index: u8, plain: &[u8], cell: &mut [u8]) -> LeafParts {
         let key = self.cell_key(layout, index);
         let (body, tag) = cell.split_at_mut(layout.plain_bytes);
         body[..plain.len()].copy_from_slice(plain);
         body[plain.len()..].fill(0);
         let plain = seal::plain_hash(&key, body);
         tag.copy_from_slice(&seal::seal(&key, layout.end_at(index), body));
-        let parts = seal::LeafParts {
-            key: seal::key_hash(&key),
-            sealed: seal::sealed_hash(&[cell]),
-            plain,
-        };
-        parts.leaf(layout.first_cell + u64::from(index))
+        LeafParts { key: seal::key_hash(&key), sealed: seal::sealed_hash(&[cell]), plain }
     }
 
     fn open(
@@ -390,7 +409,7 @@ impl SegmentCoder {
             }
             if let (Some(leaves), Some(sealed)) = (&mut leaves, sealed) {
                 let (key, plain) = (seal::key_hash(&key), seal::plain_hash(&key, body));
-                leaves.push(seal::LeafParts { key, sealed, plain }.leaf(cell));
+                leaves.push(LeafParts { key, sealed, plain }.leaf(cell));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::{
     envelope,
     id::{AccountId, ChainId, Hash, NodeId, VaultId},
     signature,
+    time::LedgerTime,
 };
 
 /// One share of one vault at one node. The owner signs these terms, the node signs them back, and the
@@ -45,17 +46,17 @@ impl CustodyTerms<'_> {
             .map_err(|_| CustodyError::Signature { whose: "owner" })
     }
 
-    /// The node's statement that it keeps the share. The node must have opened and checked it before.
+    /// The node's statement that it keeps the share, for a ledger that has it by `expires_ms`. The node must have opened and
+    /// checked the share before.
     #[must_use]
-    pub fn accept(&self, node: &SigningKey) -> CustodyAcceptance {
-        let digest = self.digest("symbolon 2026 custody acceptance v1");
-        let signature = signature::sign(node, &digest);
-        CustodyAcceptance { node: *self.node, index: self.index, signature }
+    pub fn accept(&self, node: &SigningKey, expires_ms: LedgerTime) -> CustodyAcceptance {
+        let signature = signature::sign(node, &self.acceptance(expires_ms));
+        CustodyAcceptance { node: *self.node, index: self.index, expires_ms, signature }
     }
 
     /// Checks a node's acceptance: that it is about these terms and that this node signed it.
     pub fn verify_acceptance(&self, acceptance: &CustodyAcceptance) -> Result<(), CustodyError> {
-        let digest = self.digest("symbolon 2026 custody acceptance v1");
+        let digest = self.acceptance(acceptance.expires_ms);
         if acceptance.node != *self.node || acceptance.index != self.index {
             return Err(CustodyError::Signature { whose: "custodian" });
         }
@@ -89,14 +90,24 @@ impl CustodyTerms<'_> {
         Ok(share)
     }
 
+    fn acceptance(&self, expires_ms: LedgerTime) -> Hash {
+        let mut bytes = self.bytes();
+        expires_ms.encode(&mut bytes);
+        Hash(blake3::derive_key("symbolon 2026 custody acceptance v2", &bytes))
+    }
+
     fn digest(&self, context: &str) -> Hash {
+        Hash(blake3::derive_key(context, &self.bytes()))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.chain.to_bytes();
         self.vault.encode(&mut bytes);
         self.owner.encode(&mut bytes);
         self.key.encode(&mut bytes);
         self.index.encode(&mut bytes);
         self.node.encode(&mut bytes);
-        Hash(blake3::derive_key(context, &bytes))
+        bytes
     }
 }
 
@@ -126,7 +137,7 @@ mod tests {
         assert_eq!(terms.open(&sealed, &[7; 32]).unwrap().as_bytes(), shares[1].as_bytes());
         let request = terms.sign_request(&owner);
         terms.verify_request(&request).unwrap();
-        let acceptance = terms.accept(&node);
+        let acceptance = terms.accept(&node, LedgerTime(9));
         terms.verify_acceptance(&acceptance).unwrap();
 
         // The envelope and both signatures bind every term.
@@ -143,6 +154,8 @@ mod tests {
             assert!(other.verify_request(&request).is_err());
             assert!(other.verify_acceptance(&acceptance).is_err());
         }
+        let longer = CustodyAcceptance { expires_ms: LedgerTime(10), ..acceptance.clone() };
+        assert!(terms.verify_acceptance(&longer).is_err());
         // The one signature does not verify as the other, and another key opens nothing.
         assert!(terms.verify_request(&acceptance.signature).is_err());
         assert!(terms.open(&sealed, &[9; 32]).is_err());

@@ -193,15 +193,16 @@ pub fn combine(
     combine_parts(capsule, &parts, secret, vault.required())
 }
 
-/// [`combine`] for releases on the ledger, which has verified them.
+/// [`combine`] for releases on the ledger, which has verified them. `required` of them open the capsule: of a delivered
+/// order all, whatever the vault needs after a rotation.
 pub fn combine_posted(
     capsule: &Capsule,
     releases: &[PostedRelease],
     secret: &DeliverySecret,
-    vault: &VaultKey,
+    required: usize,
 ) -> Result<Zeroizing<Point>, CustodyError> {
     let parts: Vec<Part<'_>> = releases.iter().map(|one| (one.index, &one.u, &one.v)).collect();
-    combine_parts(capsule, &parts, secret, vault.required())
+    combine_parts(capsule, &parts, secret, required)
 }
 
 /// `xP`, from verified releases for one shard of a claim.

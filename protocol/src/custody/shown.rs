@@ -100,7 +100,7 @@ mod tests {
         custody::{
             Release, ReleaseRequest, VaultSecret, combine_posted, label, release_context, share,
         },
-        id::{AccountId, ChainId, ListingId, OrderId, VaultId},
+        id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
     };
 
     struct World {
@@ -129,8 +129,14 @@ mod tests {
             context: &context,
         };
         let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-        let posted =
-            made.map(|one| PostedRelease { index: one.index, u: one.u, v: one.v }).collect();
+        let posted = made
+            .map(|one| PostedRelease {
+                index: one.index,
+                node: PeerId([one.index; 32]),
+                u: one.u,
+                v: one.v,
+            })
+            .collect();
         World { capsule, posted, secret, delivery, context, key }
     }
 
@@ -139,7 +145,7 @@ mod tests {
         let World { capsule, posted, secret, delivery, context, key } = world();
         let shown = ShownKey::make(&posted, 2, &secret, &context, &[13; 32]).unwrap();
         let opened = shown.open(&capsule, &posted, 2, &delivery, &context).unwrap();
-        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, &key).unwrap());
+        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, key.required()).unwrap());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     custody::{DeliverySecret, Release, ReleaseRequest, VaultKey, VaultSecret, share},
-    id::{AccountId, ChainId, ListingId, OrderId, VaultId},
+    id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
 };
 
 /// A file with everything that a listing, its deals and an order show of it.
@@ -41,7 +41,14 @@ fn world_of(spoil: impl FnOnce(&mut Vec<LeafParts>), listed_key: [u8; 32]) -> Wo
         context: &context,
     };
     let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-    let posted = made.map(|one| PostedRelease { index: one.index, u: one.u, v: one.v }).collect();
+    let posted = made
+        .map(|one| PostedRelease {
+            index: one.index,
+            node: PeerId([one.index; 32]),
+            u: one.u,
+            v: one.v,
+        })
+        .collect();
     World { goods, capsule, pad, vault, posted, secret, delivery, context }
 }
 

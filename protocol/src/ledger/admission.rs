@@ -97,8 +97,8 @@ fn judge_noting<S: State + ?Sized>(
 }
 
 /// Whether a transaction has a deadline that somebody else could make its sender miss: a proof of a node that has
-/// something to prove, a custodian's release of a paid order, a node's cell that a buyer asked
-/// for, a buyer's acknowledgement or complaint. An engine gives these a lane of
+/// something to prove, a custodian's release of a paid order, by either of the two who may post it, a node's cell that a
+/// buyer asked for, a buyer's acknowledgement or complaint. An engine gives these a lane of
 /// their own. Only a sender that the rows name for it can have one, and each only once.
 pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> bool {
     let sender = transaction.sender;
@@ -118,8 +118,11 @@ pub fn is_urgent<S: State + ?Sized>(state: &S, transaction: &Transaction) -> boo
                 .and_then(|listing| state.get(Vaults, &listing.terms.vault));
             let place = usize::from(release.index).checked_sub(1);
             let is_posted = order.releases.iter().any(|posted| posted.index == release.index);
-            let custodian = place.and_then(|place| vault?.custodians.get(place).copied());
-            !is_posted && custodian == Some(NodeId::from(sender))
+            let custodian = place.and_then(|place| vault.as_ref()?.custodians.get(place).copied());
+            let is_new = !is_posted || vault.is_some_and(|vault| vault.dealing != order.dealing);
+            is_new
+                && (order.buyer == sender && custodian.is_some()
+                    || custodian == Some(NodeId::from(sender)))
         }
         Action::Acknowledge { order: id, .. } => {
             let order = state.get(Orders, id);

@@ -191,6 +191,13 @@ choice! {
             /// About which order.
             order: OrderId,
         },
+        /// A custodian kept silent about an order, and its buyer got nothing.
+        Silent = 15 {
+            /// Which custodian.
+            node: NodeId,
+            /// Which order.
+            order: OrderId,
+        },
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::{
     amount::Amount,
-    id::{DealId, NodeId},
+    id::{DealId, NodeId, OrderId},
     ledger::{
         block::{Place, Reason},
         books::Books,
         params::{BP, Params},
-        rows::{HoldKey, Node},
+        rows::{HoldKey, Node, Nodes},
         state::State,
         storage::{GIB, slot_rate},
     },
@@ -188,4 +188,23 @@ pub(super) fn penalise<S: State + ?Sized>(books: &mut Books<'_, S>, id: NodeId, 
     (node.clean, node.record, node.proven) =
         (node.clean / 2, Amount(node.record.0 / 2), node.proven / 2);
     books.transfer(Place::Collateral, Place::Repair, part, Reason::Collateral { node: id });
+}
+
+/// A custodian whose silence has cost a buyer the goods loses a part of its collateral to the repair pool: any party could
+/// have caused it. Its record of storage stays.
+pub(super) fn penalise_silence<S: State + ?Sized>(
+    books: &mut Books<'_, S>,
+    id: NodeId,
+    order: OrderId,
+) {
+    // One that is a node no longer has no collateral.
+    let Some(mut node) = books.get(Nodes, &id) else { return };
+    let part = node.backing().part(books.chain.params.silence_penalty_bp);
+    if part == Amount::ZERO {
+        return;
+    }
+    node.take(part);
+    books.put(Nodes, &id, &node);
+    let reason = Reason::Silent { node: id, order };
+    books.transfer(Place::Collateral, Place::Repair, part, reason);
 }

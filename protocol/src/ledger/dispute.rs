@@ -316,10 +316,10 @@ fn give<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Ord
     let bond = books.chain.params.complaint_bond;
     let each = bond.fraction(1, asked.answered.len() as u64).unwrap_or(Amount::ZERO);
     let mut left = bond;
-    for index in &asked.answered {
-        let shard = deal.shards[usize::from(*index)].as_ref();
-        // A node that has left since has given up its part.
-        let node = shard.and_then(|shard| books.get(Nodes, &shard.node));
+    for answered in &asked.answered {
+        // A node that keeps the shard no longer has given up its part.
+        let shard = deal.kept().find(|(index, _)| index == answered);
+        let node = shard.and_then(|(_, shard)| books.get(Nodes, &shard.node));
         if let Some(node) = node {
             books.transfer(from, Place::Account { account: node.payout }, each, reason);
             left = left.checked_sub(each).expect("a part for each of them");

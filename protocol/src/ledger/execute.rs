@@ -118,7 +118,7 @@ struct Checked {
 enum Effect {
     Account(account::Effect),
     Prove(proving::Effect),
-    Vault(vault::Opened),
+    Vault(vault::Dealt),
     Listing(listing::Effect),
     Order(order::Effect),
     Dispute(dispute::Effect),
@@ -480,7 +480,10 @@ fn validate_action<S: State + ?Sized>(
             proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
         }
         Action::OpenVault { opening, key, custodians } => {
-            vault::check(books, sender, opening, key, custodians).map(Effect::Vault)
+            vault::check_open(books, sender, opening, (key, custodians)).map(Effect::Vault)
+        }
+        Action::RotateVault { vault, key, custodians } => {
+            vault::check_rotate(books, sender, *vault, (key, custodians)).map(Effect::Vault)
         }
         Action::List { opening, terms } => {
             listing::check_list(books, sender, opening, terms).map(Effect::Listing)
@@ -528,7 +531,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
     match effect {
         Effect::Account(effect) => account::apply(books, effect),
         Effect::Prove(effect) => proving::apply(books, effect),
-        Effect::Vault(opened) => vault::apply(books, opened),
+        Effect::Vault(dealt) => vault::apply(books, dealt),
         Effect::Listing(effect) => listing::apply(books, effect),
         Effect::Order(effect) => order::apply(books, effect),
         Effect::Dispute(effect) => dispute::apply(books, effect),

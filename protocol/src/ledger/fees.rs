@@ -54,7 +54,7 @@ pub fn units(action: &Action) -> u64 {
         // No signature but the rows of many shards.
         Action::ExtendDeals { deals, .. } => deals.len() as u64,
         Action::SetCare { deals, .. } => deals.len() as u64,
-        Action::OpenVault { key, custodians, .. } => {
+        Action::OpenVault { key, custodians, .. } | Action::RotateVault { key, custodians, .. } => {
             (custodians.len() + key.commitments.len()) as u64
         }
         // A mandate's signature, and a capsule's proof.
@@ -112,6 +112,8 @@ pub fn weight(action: &Action) -> u64 {
         | Action::Stake { .. }
         | Action::Unstake { .. }
         | Action::Prove { .. }
+        // The vault has its weight already.
+        | Action::RotateVault { .. }
         | Action::Preview { .. }
         | Action::EndListing { .. }
         | Action::CoverListing { .. }

@@ -14,7 +14,7 @@ use crate::{
     content::MaskMode,
     custody::{CustodyAcceptance, CustodyError, VaultKey, required_max},
     grant,
-    id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId},
+    id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId, VaultId},
     ledger::{
         care::{CARED_DEALS_MAX, CARED_SHARDS_MAX, CARETAKERS_MAX},
         extend::{EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX},
@@ -26,6 +26,7 @@ use crate::{
         rows::{Access, Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
         state::{State, StateExt},
         transaction::{Acceptance, Action, CaredDeal, DealTerms, LostShard},
+        vault::own_among,
     },
     limits::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, CUSTODIANS_MAX, LEAF_BYTES, ROOT_BYTES_MAX,
@@ -114,10 +115,16 @@ pub fn check_fields<S: State + ?Sized>(
             must(*amount > Amount::ZERO, "amount", "is 0, it must be more")
         }
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
-        Action::List { terms, .. } => listing(terms, &chain.params),
         Action::CoverListing { deals, .. } => {
             within("deals", deals.len() as u64, 1, COVERED_DEALS_MAX as u64)?;
             must(differ(deals.iter()), "deals", "name one twice")
+        }
+        Action::RotateVault { vault, key, custodians } => {
+            rotation(state, sender, vault, (key, custodians))
+        }
+        Action::List { terms, .. } => {
+            listing(terms, &chain.params)?;
+            own_custodians(state, terms)
         }
         Action::Preview { listing, .. } => preview(state, listing),
         Action::Order { listing, holder, .. } => order(state, chain, listing, holder),
@@ -281,6 +288,37 @@ fn vault(key: &VaultKey, custodians: &[CustodyAcceptance]) -> Result<(), FieldFa
     }
 }
 
+fn rotation<S: State + ?Sized>(
+    state: &S,
+    sender: &AccountId,
+    id: &VaultId,
+    (key, custodians): (&VaultKey, &[CustodyAcceptance]),
+) -> Result<(), FieldFault> {
+    vault(key, custodians)?;
+    let Some(before) = state.get(Vaults, id) else { return Ok(()) };
+    must(
+        key.commitments.first() == before.key.commitments.first(),
+        "commitments",
+        "begin with another public key than the vault's, which must stay",
+    )?;
+    // What listings say of the vault stays true.
+    let own = own_among(state, sender, custodians.iter().map(|accepted| accepted.node));
+    must(
+        own == 0 || 0 < before.own,
+        "custodians",
+        "have a node of the owner, and listings say that the vault has none",
+    )
+}
+
+fn own_custodians<S: State + ?Sized>(state: &S, terms: &Terms) -> Result<(), FieldFault> {
+    let own = state.get(Vaults, &terms.vault).is_some_and(|vault| 0 < vault.own);
+    must(
+        !own || terms.own_custodians,
+        "own_custodians",
+        "is false, and custodians of the vault are the seller's own nodes",
+    )
+}
+
 fn listing(terms: &Terms, params: &Params) -> Result<(), FieldFault> {
     let offer = Offer {
         title: &terms.title,
@@ -335,11 +373,15 @@ fn acknowledgement<S: State + ?Sized>(
     custodians: &[u8],
 ) -> Result<(), FieldFault> {
     must(differ(custodians.iter()), "custodians", "name one twice")?;
-    let vault = state.get(Orders, order).and_then(|order| {
+    let found = state.get(Orders, order).and_then(|order| {
         let listing = state.get(Listings, &order.listing)?;
-        state.get(Vaults, &listing.terms.vault)
+        Some((state.get(Vaults, &listing.terms.vault)?, order))
     });
-    let most = vault.map_or(u64::MAX, |vault| vault.custodians.len() as u64);
+    let most = found.map_or(u64::MAX, |(vault, order)| match vault.dealing == order.dealing {
+        true => vault.custodians.len() as u64,
+        // Of the custodians before the rotation, those that released are known.
+        false => CUSTODIANS_MAX as u64,
+    });
     for index in custodians {
         within("custodian", u64::from(*index), 1, most)?;
     }

@@ -18,6 +18,7 @@ use crate::{
         state::State,
         status::Status,
         transaction::Action,
+        vault,
     },
     time::{LedgerTime, Millis},
 };
@@ -61,6 +62,7 @@ pub(super) fn check_order<S: State + ?Sized>(
     if !covered {
         return Err(Status::NotCovered);
     }
+    let vault = books.get(Vaults, &terms.vault).expect("a listing names a vault");
     let order = Order {
         listing: *of,
         buyer,
@@ -71,6 +73,7 @@ pub(super) fn check_order<S: State + ?Sized>(
         ordered_ms: now,
         access_until_ms,
         due_ms: now.saturating_add(books.chain.params.delivery_ms),
+        dealing: vault.dealing,
         releases: Vec::new(),
         asked: None,
         given: 0,
@@ -92,7 +95,7 @@ pub(super) fn check_release<S: State + ?Sized>(
     id: OrderId,
     release: &Release,
 ) -> Result<Effect, Status> {
-    let order = books.get(Orders, &id).ok_or(Status::UnknownOrder)?;
+    let mut order = books.get(Orders, &id).ok_or(Status::UnknownOrder)?;
     let listing = books.get(Listings, &order.listing).expect("an order names a listing");
     let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
     let context = custody::release_context(books.id(), &id, &order.listing);
@@ -100,9 +103,14 @@ pub(super) fn check_release<S: State + ?Sized>(
         .verify(&vault.key, &listing.terms.capsule, &order.delivery, &context)
         .map_err(|_| Status::BadProof)?;
     let place = usize::from(release.index).checked_sub(1);
-    let custodian = place.and_then(|place| vault.custodians.get(place));
-    if custodian != Some(&NodeId::from(sender)) {
-        return Err(Status::NotYours);
+    let custodian = place.and_then(|place| vault.custodians.get(place).copied());
+    // The release proves itself, so the buyer may post what the custodian gave to the buyer.
+    let node = custodian
+        .filter(|node| *node == NodeId::from(sender) || order.buyer == sender)
+        .ok_or(Status::NotYours)?;
+    if order.state == OrderState::Paid && order.dealing != vault.dealing {
+        // Parts of two dealings do not combine.
+        (order.dealing, order.releases) = (vault.dealing, Vec::new());
     }
     if order.releases.iter().any(|posted| posted.index == release.index) {
         return Err(Status::Exists);
@@ -113,7 +121,7 @@ pub(super) fn check_release<S: State + ?Sized>(
         OrderState::Delivered | OrderState::Asked => return Err(Status::TooLate),
     }
     let enough = vault.key.commitments.len() <= order.releases.len() + 1;
-    let posted = PostedRelease { index: release.index, u: release.u, v: release.v };
+    let posted = PostedRelease { index: release.index, node, u: release.u, v: release.v };
     Ok(Effect::Release { id, order: Box::new(order), posted, enough })
 }
 
@@ -208,7 +216,7 @@ fn settle<S: State + ?Sized>(
     let posted: Vec<u8> = order.releases.iter().map(|posted| posted.index).collect();
     let indexes = if named.is_empty() { &posted } else { named };
     // A custodian that is a node no longer has given up its part.
-    let custodian = |index: &u8| books.get(Nodes, &vault.custodians[usize::from(*index) - 1]);
+    let custodian = |index: &u8| books.get(Nodes, &vault::custodian_of(&vault, &order, *index)?);
     let payouts: Vec<_> = indexes.iter().filter_map(custodian).map(|node| node.payout).collect();
     let each = custody.fraction(1, payouts.len() as u64).unwrap_or(Amount::ZERO);
 
@@ -295,7 +303,12 @@ pub(super) fn overdue<S: State + ?Sized>(books: &mut Books<'_, S>, parent_ms: Le
         match order.state {
             _ if listing.state == ListingState::Frozen => refund(books, id, order, Refund::Frozen),
             OrderState::Paid if waits => wait_again(books, id, order),
-            OrderState::Paid => refund(books, id, order, Refund::NotDelivered),
+            OrderState::Paid => {
+                if !slept {
+                    vault::penalise_silent(books, id, &order);
+                }
+                refund(books, id, order, Refund::NotDelivered);
+            }
             OrderState::Delivered => settle(books, id, order, &[]),
             OrderState::Asked if slept => wait_again(books, id, order),
             OrderState::Asked => dispute::unanswered(books, id, order),

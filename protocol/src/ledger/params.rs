@@ -75,6 +75,9 @@ record! {
         /// The part of its collateral that a node loses by a third or later miss within 30 epochs, in hundredths of a
         /// percent. 0 to 10000.
         pub miss_penalty_bp: u16,
+        /// The part of its collateral that a custodian loses by keeping silent about an order that is refunded for it, in
+        /// hundredths of a percent. 0 to 10000.
+        pub silence_penalty_bp: u16,
         /// The deposit of a node for each GiB that it offers.
         pub capacity_deposit: Amount,
     }
@@ -129,6 +132,7 @@ impl Params {
             allowance: Amount::ZERO,
             allowance_growth_bp: 0,
             miss_penalty_bp: 200,
+            silence_penalty_bp: 200,
             capacity_deposit: Amount::ZERO,
         }
     }
@@ -177,6 +181,7 @@ impl Params {
                 u64::from(self.storage_fee_bp),
             ),
             ("miss_penalty_bp", u64::from(self.miss_penalty_bp), 0, BP),
+            ("silence_penalty_bp", u64::from(self.silence_penalty_bp), 0, BP),
             ("capacity_deposit", units(self.capacity_deposit), 0, PRICE_MAX),
         ];
         for (name, value, min, max) in ranges {

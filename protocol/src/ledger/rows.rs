@@ -846,6 +846,12 @@ record! {
         pub key: VaultKey,
         /// The custodians; the first has share index 1.
         pub custodians: Vec<NodeId>,
+        /// Which dealing of the secret this is, from 1: each rotation is another one.
+        pub dealing: u64,
+        /// The time of this dealing.
+        pub since_ms: LedgerTime,
+        /// How many of the custodians were the owner's own nodes then.
+        pub own: u8,
     }
 }
 
@@ -916,6 +922,8 @@ record! {
         pub masks_root: Hash,
         /// The vault that guards the key.
         pub vault: VaultId,
+        /// Whether the seller says that custodians of the vault are the seller's own nodes.
+        pub own_custodians: bool,
         /// The key, encrypted to the vault.
         pub capsule: Capsule,
         /// `file key XOR listing key`.
@@ -1069,7 +1077,9 @@ record! {
         pub access_until_ms: LedgerTime,
         /// Deadline of the current state: of delivery if paid, of the window if delivered, of the answers if a cell is asked for.
         pub due_ms: LedgerTime,
-        /// Releases on the ledger: `U` and `V` by custodian index.
+        /// Which dealing of the vault's secret the custodians' indexes are of.
+        pub dealing: u64,
+        /// Releases on the ledger, all of one dealing.
         pub releases: Vec<PostedRelease>,
         /// The cell that nodes are asked for.
         pub asked: Option<Asked>,

@@ -18,5 +18,6 @@ mod repairs;
 mod sales;
 mod seller;
 mod statuses;
+mod vaults;
 mod vectors;
 mod world;

@@ -277,7 +277,7 @@ choice! {
             /// The licence the buyer accepts.
             licence: Hash,
         },
-        /// A custodian puts its release on the ledger.
+        /// A custodian's release comes onto the ledger: sent by the custodian, or by the buyer who has it.
         PostRelease = 25 {
             /// The order.
             order: OrderId,
@@ -290,6 +290,16 @@ choice! {
             order: OrderId,
             /// The custodians whose releases the buyer used.
             custodians: Vec<u8>,
+        },
+        /// Deals the secret of the sender's vault anew, to other custodians or to the same. Its public key stays, so all that
+        /// is sealed to the vault opens as before.
+        RotateVault = 27 {
+            /// The vault.
+            vault: VaultId,
+            /// Its public side: the first commitment is the vault's.
+            key: VaultKey,
+            /// Its custodians from now on, by share index.
+            custodians: Vec<CustodyAcceptance>,
         },
         /// Shows the ledger deals that keep a listing's file: those of its next segments. Only their owner may.
         CoverListing = 28 {
@@ -371,6 +381,7 @@ impl Action {
             Self::Stake { .. } => "Stake",
             Self::Unstake { .. } => "Unstake",
             Self::OpenVault { .. } => "OpenVault",
+            Self::RotateVault { .. } => "RotateVault",
             Self::List { .. } => "List",
             Self::Preview { .. } => "Preview",
             Self::EndListing { .. } => "EndListing",

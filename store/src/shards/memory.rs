@@ -1,6 +1,8 @@
 //! The records of a node beside its shards: custody shares, revocations and refunds from the
 //! ledger, and the reads under each grant.
 
+use std::fmt;
+
 use redb::{Durability, ReadableTable, WriteTransaction};
 use symbolon_protocol::{
     LedgerTime,
@@ -97,6 +99,23 @@ record! {
     }
 }
 
+/// A custody share as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Custody {
+    /// Where it is stored among the shares of its vault.
+    pub slot: u8,
+    /// Its bytes.
+    pub share: Vec<u8>,
+    /// Until when it is kept; absent if its vault is open with it.
+    pub until_ms: Option<LedgerTime>,
+}
+
+impl fmt::Debug for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Custody({}, .., {:?})", self.slot, self.until_ms)
+    }
+}
+
 /// Limits of the custody shares whose vault is not open yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CustodyLimits {
@@ -135,18 +154,18 @@ record! {
 }
 
 impl Shards {
-    /// Stores a custody share. A share with the same vault and index is replaced. With `waits`, the
-    /// vault is not open yet: the share then counts against the limits. Returns `false` and stores
-    /// nothing when a limit is reached.
+    /// Stores a custody share beside the others of its vault. With `waits`, the vault is not open with it
+    /// yet: the share then counts against the limits. Returns `false` and stores nothing when a limit is
+    /// reached.
     pub fn put_custody(
         &self,
         vault: &VaultId,
-        index: u8,
         share: &[u8],
         waits: Option<(CustodyWaits, CustodyLimits)>,
     ) -> Result<bool, StoreError> {
         self.inner.index.write(|transaction| {
-            let key = custody_key(vault, index);
+            let Some(slot) = slot_for(transaction, vault, share)? else { return Ok(false) };
+            let key = custody_key(vault, slot);
             let mut waiting = transaction.open_table(CUSTODY_WAITS)?;
             match waits {
                 None => drop(waiting.remove(key.as_slice())?),
@@ -171,7 +190,31 @@ impl Shards {
         })
     }
 
-    /// The shares whose vault was not open in time, as vault and index.
+    /// Records which shares of a vault its present key on the ledger is of. These no longer expire. The
+    /// others are kept until a time, as far as they had none.
+    pub fn custody_dealt(
+        &self,
+        vault: &VaultId,
+        is_present: impl Fn(&[u8]) -> bool,
+        waits: CustodyWaits,
+    ) -> Result<(), StoreError> {
+        self.inner.index.write(|transaction| {
+            let mut waiting = transaction.open_table(CUSTODY_WAITS)?;
+            let range = [custody_key(vault, 0), custody_key(vault, u8::MAX)];
+            let shares = transaction.open_table(CUSTODY)?;
+            for row in shares.range(range[0].as_slice()..=range[1].as_slice())? {
+                let (key, share) = row?;
+                if is_present(share.value()) {
+                    waiting.remove(key.value())?;
+                } else if waiting.get(key.value())?.is_none() {
+                    waiting.insert(key.value(), waits.to_bytes().as_slice())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The shares whose vault was not open in time, as vault and slot.
     pub fn custody_due(&self, now_ms: LedgerTime) -> Result<Vec<(VaultId, u8)>, StoreError> {
         self.inner.index.read(|transaction| {
             let mut due = Vec::new();
@@ -187,17 +230,31 @@ impl Shards {
     }
 
     /// Records that a vault is open: its share no longer expires.
-    pub fn custody_opened(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
+    pub fn custody_opened(&self, vault: &VaultId, slot: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
-            let key = custody_key(vault, index);
+            let key = custody_key(vault, slot);
             transaction.open_table(CUSTODY_WAITS)?.remove(key.as_slice())?;
             Ok(())
         })
     }
 
-    /// A custody share.
-    pub fn custody(&self, vault: &VaultId, index: u8) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.index.value(CUSTODY, &custody_key(vault, index))
+    /// The custody shares of a vault: of its present dealing, of one to come, of earlier ones.
+    pub fn custody(&self, vault: &VaultId) -> Result<Vec<Custody>, StoreError> {
+        self.inner.index.read(|transaction| {
+            let waiting = transaction.open_table(CUSTODY_WAITS)?;
+            let range = [custody_key(vault, 0), custody_key(vault, u8::MAX)];
+            let mut found = Vec::new();
+            let shares = transaction.open_table(CUSTODY)?;
+            for row in shares.range(range[0].as_slice()..=range[1].as_slice())? {
+                let (key, share) = row?;
+                let slot = key.value().last().copied().unwrap_or_default();
+                let waits = waiting.get(key.value())?;
+                let waits = waits.map(|row| CustodyWaits::from_bytes(row.value())).transpose()?;
+                let until_ms = waits.map(|waits| waits.until_ms);
+                found.push(Custody { slot, share: share.value().to_vec(), until_ms });
+            }
+            Ok(found)
+        })
     }
 
     /// Up to `limit` vaults of which a share is stored, in their order: those behind `after`.
@@ -220,9 +277,9 @@ impl Shards {
     }
 
     /// Removes a custody share. Does nothing if it is not stored.
-    pub fn remove_custody(&self, vault: &VaultId, index: u8) -> Result<(), StoreError> {
+    pub fn remove_custody(&self, vault: &VaultId, slot: u8) -> Result<(), StoreError> {
         self.inner.index.write(|transaction| {
-            let key = custody_key(vault, index);
+            let key = custody_key(vault, slot);
             transaction.open_table(CUSTODY_WAITS)?.remove(key.as_slice())?;
             transaction.open_table(CUSTODY)?.remove(key.as_slice())?;
             Ok(())
@@ -433,8 +490,26 @@ fn change_slots(
     copy.close(transaction)
 }
 
-fn custody_key(vault: &VaultId, index: u8) -> Vec<u8> {
-    [&vault.0[..], &[index]].concat()
+fn custody_key(vault: &VaultId, slot: u8) -> Vec<u8> {
+    [&vault.0[..], &[slot]].concat()
+}
+
+/// Where a share of a vault is stored, or a new one may be; `None` if the vault has too many.
+fn slot_for(
+    transaction: &WriteTransaction,
+    vault: &VaultId,
+    share: &[u8],
+) -> Result<Option<u8>, StoreError> {
+    let shares = transaction.open_table(CUSTODY)?;
+    let mut free = None;
+    for slot in 0..=u8::MAX {
+        match shares.get(custody_key(vault, slot).as_slice())? {
+            Some(stored) if stored.value() == share => return Ok(Some(slot)),
+            Some(_) => {}
+            None => free = free.or(Some(slot)),
+        }
+    }
+    Ok(free)
 }
 
 fn revocation_key(link: &LinkId, by: &AccountId) -> Vec<u8> {

@@ -397,14 +397,14 @@ fn shares_that_wait_for_their_vaults_are_counted() {
     let put = |vault: u8, owner: u8, until| {
         let until_ms = LedgerTime(until);
         let waits = CustodyWaits { owner: AccountId([owner; 32]), until_ms };
-        shards.put_custody(&VaultId([vault; 16]), 0, &[vault], Some((waits, limits))).unwrap()
+        shards.put_custody(&VaultId([vault; 16]), &[vault], Some((waits, limits))).unwrap()
     };
     assert!(put(1, 1, 100) && put(2, 1, 200));
     assert!(!put(3, 1, 200), "too many of one owner");
     assert!(put(2, 1, 300), "the same again counts once");
     assert!(put(4, 2, 100));
     assert!(!put(5, 3, 100), "too many in all");
-    assert_eq!(shards.custody(&VaultId([5; 16]), 0).unwrap(), None);
+    assert_eq!(shards.custody(&VaultId([5; 16])).unwrap(), []);
     let due = |now| -> Vec<u8> {
         shards.custody_due(LedgerTime(now)).unwrap().iter().map(|(vault, _)| vault.0[0]).collect()
     };
@@ -412,10 +412,49 @@ fn shares_that_wait_for_their_vaults_are_counted() {
     shards.custody_opened(&VaultId([1; 16]), 0).unwrap();
     shards.remove_custody(&VaultId([4; 16]), 0).unwrap();
     assert_eq!(due(300), [2]);
-    assert!(shards.put_custody(&VaultId([2; 16]), 0, b"open", None).unwrap());
+    assert!(shards.put_custody(&VaultId([2; 16]), &[2], None).unwrap());
     assert_eq!(due(300), []);
-    assert_eq!(shards.custody(&VaultId([1; 16]), 0).unwrap().unwrap(), [1]);
-    assert_eq!(shards.custody(&VaultId([4; 16]), 0).unwrap(), None);
+    assert_eq!(shares(&shards, VaultId([1; 16])), [(0, vec![1], None)]);
+    assert_eq!(shares(&shards, VaultId([4; 16])), []);
+}
+
+/// The shares of a vault: slot, bytes, and until when each is kept.
+fn shares(shards: &Shards, vault: VaultId) -> Vec<(u8, Vec<u8>, Option<LedgerTime>)> {
+    let all = shards.custody(&vault).unwrap().into_iter();
+    all.map(|one| (one.slot, one.share, one.until_ms)).collect()
+}
+
+#[test]
+fn shares_of_several_dealings_lie_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = Shards::open(dir.path()).unwrap();
+    let (vault, other) = (VaultId([1; 16]), VaultId([2; 16]));
+    let limits = CustodyLimits { in_all: 300, of_owner: 300 };
+    let waits = |until| CustodyWaits { owner: AccountId([1; 32]), until_ms: LedgerTime(until) };
+    let put = |share: u8, until| {
+        shards.put_custody(&vault, &[share], Some((waits(until), limits))).unwrap()
+    };
+    assert!(shards.put_custody(&vault, &[1], None).unwrap());
+    assert!(put(2, 50) && put(3, 60) && put(2, 55), "the same again is the same");
+    let until = |time| Some(LedgerTime(time));
+    let (first, second, third) = (vec![1], vec![2], vec![3]);
+    let expected =
+        [(0, first.clone(), None), (1, second.clone(), until(55)), (2, third, until(60))];
+    assert_eq!(shares(&shards, vault), expected);
+    assert_eq!(shares(&shards, other), []);
+    // The second one is on the ledger now. The first goes some time later, the third as before.
+    shards.custody_dealt(&vault, |share| share == [2], waits(90)).unwrap();
+    let expected = [(0, first, until(90)), (1, second, None), (2, vec![3], until(60))];
+    assert_eq!(shares(&shards, vault), expected);
+    shards.custody_dealt(&vault, |share| share == [2], waits(99)).unwrap();
+    assert_eq!(shares(&shards, vault), expected, "no time grows");
+    shards.remove_custody(&vault, 0).unwrap();
+    assert!(put(4, 70));
+    assert_eq!(shares(&shards, vault)[0], (0, vec![4], until(70)), "its place is free");
+    for number in 3..256_u16 {
+        assert!(shards.put_custody(&vault, &number.to_le_bytes(), None).unwrap());
+    }
+    assert!(!shards.put_custody(&vault, b"one more", None).unwrap(), "no place is left");
 }
 
 #[test]
@@ -437,23 +476,22 @@ fn quotas_and_custody_are_remembered() {
     assert!(matches!(both, Charge::Exceeded(_)));
     assert_eq!(shards.counter(b"above").unwrap(), Counter::default());
     let vault = VaultId([6; 16]);
-    assert!(shards.put_custody(&vault, 1, b"share", None).unwrap());
-    assert_eq!(shards.custody(&vault, 2).unwrap(), None);
+    assert!(shards.put_custody(&vault, b"share", None).unwrap());
     drop(shards);
 
     let shards = Shards::open(dir.path()).unwrap();
     assert_eq!(shards.counter(b"g").unwrap(), Counter { reads: 2, bytes: 1000 });
-    assert_eq!(shards.custody(&vault, 1).unwrap().unwrap(), b"share");
+    assert_eq!(shares(&shards, vault), [(0, b"share".to_vec(), None)]);
     let next = VaultId([vault.0[0] + 1; 16]);
-    for index in [0, 1] {
-        assert!(shards.put_custody(&next, index, b"share", None).unwrap());
+    for share in [b"share", b"other"] {
+        assert!(shards.put_custody(&next, share, None).unwrap());
     }
     assert_eq!(shards.vaults(None, 10).unwrap(), [vault, next]);
     assert_eq!(shards.vaults(None, 1).unwrap(), [vault]);
     assert_eq!(shards.vaults(Some(vault), 1).unwrap(), [next]);
     assert_eq!(shards.vaults(Some(next), 1).unwrap(), []);
-    shards.remove_custody(&vault, 1).unwrap();
-    assert_eq!(shards.custody(&vault, 1).unwrap(), None);
+    shards.remove_custody(&vault, 0).unwrap();
+    assert_eq!(shards.custody(&vault).unwrap(), []);
     shards.sweep_counters(LedgerTime(49)).unwrap();
     assert_eq!(shards.counter(b"g").unwrap().reads, 2);
     shards.sweep_counters(LedgerTime(50)).unwrap();
@@ -609,7 +647,7 @@ fn a_disk_that_fills_up_works_again_once_there_is_space() {
     }
     // Now the index itself has no room to grow.
     fs::write(&ballast, vec![1; usize::try_from(shards.free_bytes().unwrap()).unwrap()]).ok();
-    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), 1, &[number; 100_000], None);
+    let put = |number: u8| shards.put_custody(&VaultId([number; 16]), &[number; 100_000], None);
     let (kept, full) = (0..).find_map(|number| Some((number, put(number).err()?))).unwrap();
     assert!(matches!(full, StoreError::Full(_)), "after {kept}: {full} {full:?}");
     println!("{kept} custody shares, then: {full}");
@@ -619,7 +657,7 @@ fn a_disk_that_fills_up_works_again_once_there_is_space() {
     assert_eq!(audit(&dir).len(), 0);
     let shards = Shards::open(&dir).unwrap();
     for number in 0..=kept {
-        assert!(shards.custody(&VaultId([number; 16]), 1).unwrap().is_some());
+        assert!(!shards.custody(&VaultId([number; 16])).unwrap().is_empty());
     }
 }
 

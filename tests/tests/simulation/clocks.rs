@@ -87,7 +87,7 @@ async fn sell_to_somebody_silent(world: &mut World, owner: &Client) {
     let options = SellOptions {
         licence_text: "As you like.".into(),
         access_ms: Some(Millis(3_600_000)),
-        window_ms: Millis(30_000),
+        window_ms: Some(Millis(30_000)),
         epochs: Some(400),
         ..sell_options("Readings", Amount(1_000_000_000))
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ed25519_dalek::SigningKey;
 use symbolon_client::{Client, Progress, Readable, SellReport, Sink, Source};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     custody::{CustodyTerms, Release},
     id::{ChainId, NodeId, VaultId},
     ledger::rows::{Vault, Vaults},
@@ -236,12 +236,13 @@ fn keeps(
     let vault = &VaultId::of(owner, opening);
     let terms = CustodyTerms { chain, vault, owner, key: vault_key, index: *index, node: me };
     let another = NodeId::from(symbolon_protocol::id::AccountId(other.verifying_key().to_bytes()));
+    const END: LedgerTime = LedgerTime::NEVER;
     let acceptance = match word {
-        Word::KeepsVault => CustodyTerms { vault: &VaultId([9; 16]), ..terms }.accept(key),
-        Word::KeepsIndex => CustodyTerms { index: index + 1, ..terms }.accept(key),
-        Word::KeepsAccomplice => CustodyTerms { node: &another, ..terms }.accept(other),
+        Word::KeepsVault => CustodyTerms { vault: &VaultId([9; 16]), ..terms }.accept(key, END),
+        Word::KeepsIndex => CustodyTerms { index: index + 1, ..terms }.accept(key, END),
+        Word::KeepsAccomplice => CustodyTerms { node: &another, ..terms }.accept(other, END),
         Word::KeepsSignature => {
-            let mut acceptance = terms.accept(key);
+            let mut acceptance = terms.accept(key, END);
             acceptance.signature[40] ^= 1;
             acceptance
         }

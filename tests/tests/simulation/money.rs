@@ -135,7 +135,7 @@ async fn offer(world: &mut World, data: &[u8]) -> ListingId {
     let options = SellOptions {
         licence_text: "As you like.".into(),
         access_ms: Some(Millis(3_600_000)),
-        window_ms: Millis(600_000),
+        window_ms: Some(Millis(600_000)),
         epochs: Some(400),
         ..sell_options("Goods", PRICE)
     };

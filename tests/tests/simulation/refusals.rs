@@ -157,7 +157,7 @@ async fn sales(owner: &Client, refusals: &mut Refusals) {
     let usual = sell_options("Readings", PRICE);
     let usual = SellOptions { access_ms: Some(Millis(60_000)), ..usual };
     for (options, why) in [
-        (SellOptions { window_ms: Millis(0), ..usual.clone() }, "window_ms is 0"),
+        (SellOptions { window_ms: Some(Millis(0)), ..usual.clone() }, "window_ms is 0"),
         (
             SellOptions { access_ms: Some(Millis(u64::MAX)), ..usual.clone() },
             "is not stored for that long",

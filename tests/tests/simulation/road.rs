@@ -109,7 +109,7 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         price: Amount(3_333_333_337),
         licence_text: "For study.".into(),
         access_ms: Some(Millis(600_000)),
-        window_ms: Millis(30_000),
+        window_ms: Some(Millis(30_000)),
         splits: vec![Split { account: royalty(), share_bp: 1_234 }],
         preview_cells: 3,
         epochs: Some(50),

@@ -95,7 +95,7 @@ impl Thief {
             index: 1,
             node: &node,
         };
-        let custodians = vec![terms.accept(&self.key)];
+        let custodians = vec![terms.accept(&self.key, LedgerTime::NEVER)];
         Action::OpenVault { opening, key, custodians }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Decode, Encode,
+    Decode, Encode, LedgerTime,
     custody::{
         Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
         ReleaseRequest, Share, VaultKey, VaultSecret, combine, label, listing_key, release_context,
@@ -341,7 +341,7 @@ fn deposit_cases() -> Vec<Value> {
         "vault": hex(&VAULT.0), "owner": hex(&account.0), "vault_key": hex(&sale.vault.to_bytes()),
         "index": 2, "node": hex(&peer.0), "request": hex(&terms.sign_request(&owner.account_key())),
         "sealed": hex(&sealed), "custody_secret": "07".repeat(32),
-        "acceptance": hex(&terms.accept(&node.access_key()).to_bytes()), "outcome": "ok",
+        "acceptance": hex(&terms.accept(&node.access_key(), LedgerTime(7000)).to_bytes()), "outcome": "ok",
     });
     let change = |name: &str, why: &str, field: &str, value: Value, outcome: &str| {
         let mut case = good.clone();
@@ -380,7 +380,12 @@ fn other_answers(change: Change<'_>, terms: &CustodyTerms<'_>, node: &Identity) 
     let first = first.seal(&sale().shares[0], &custody_key, &[8; 32]).unwrap();
     let (_, strange) = share(&VaultSecret::from_seed(&[9; 32]), 2, 3, &[2; 32]).unwrap();
     let strange = terms.seal(&strange[1], &custody_key, &[8; 32]).unwrap();
-    let unsigned = CustodyAcceptance { node: *terms.node, index: 2, signature: [0; 64] };
+    let unsigned = CustodyAcceptance {
+        node: *terms.node,
+        index: 2,
+        expires_ms: LedgerTime(7000),
+        signature: [0; 64],
+    };
     let request = terms.sign_request(&node.access_key());
     let request = CustodyAcceptance { signature: request, ..unsigned.clone() };
     let (first, strange) = (json!(hex(&first)), json!(hex(&strange)));

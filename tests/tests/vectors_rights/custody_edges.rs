@@ -3,7 +3,7 @@
 use curve25519_dalek::{RistrettoPoint, ristretto::CompressedRistretto};
 use serde_json::{Value, json};
 use symbolon_protocol::{
-    Encode,
+    Encode, LedgerTime,
     custody::{
         Capsule, CustodyAcceptance, CustodyTerms, DeliveryKey, DeliverySecret, Release,
         ReleaseRequest, Share, VaultKey, VaultSecret, listing_key, share,
@@ -203,7 +203,7 @@ fn deposit_cases() -> Vec<Value> {
     let terms =
         CustodyTerms { chain, vault, owner: &account, key: &of.vault, index: 2, node: &peer };
     let custody_key = envelope::public_key(&[7; 32]);
-    let accepted = terms.accept(&node.access_key());
+    let accepted = terms.accept(&node.access_key(), LedgerTime(7000));
     let case = |name: &str, why: &str, sealed: &[u8], acceptance: &CustodyAcceptance, out: &str| {
         json!({
             "name": name, "why": why, "chain": hex(&CHAIN.0), "vault": hex(&VAULT.0),
@@ -244,6 +244,7 @@ fn deposit_cases() -> Vec<Value> {
     let longer = [&number[..], &[0]].concat();
     let by_another = CustodyAcceptance { node: account.into(), ..accepted.clone() };
     let of_another = CustodyAcceptance { index: 3, ..accepted.clone() };
+    let for_longer = CustodyAcceptance { expires_ms: LedgerTime(7001), ..accepted.clone() };
     vec![
         case("a deposit", "all is well", &good, &accepted, "ok"),
         case("33 bytes", "no share is so long", &seal(&longer), &accepted, "Sealed"),
@@ -261,6 +262,13 @@ fn deposit_cases() -> Vec<Value> {
             "the signature holds",
             &good,
             &of_another,
+            "Signature",
+        ),
+        case(
+            "accepted for longer",
+            "the signature is over the time",
+            &good,
+            &for_longer,
             "Signature",
         ),
     ]

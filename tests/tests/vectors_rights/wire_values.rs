@@ -302,7 +302,12 @@ fn storage_responses() -> Vec<StorageResponse> {
     let acceptance =
         Acceptance::build(&CHAIN, &terms(), &signer(), place, (Amount(52), 54), LedgerTime(53));
     let receipt = DeletionReceipt::build(&CHAIN, &signer(), (DEAL, 2), ROOT, LedgerTime(54));
-    let kept = CustodyAcceptance { node: NODE, index: 2, signature: [55; 64] };
+    let kept = CustodyAcceptance {
+        node: NODE,
+        index: 2,
+        expires_ms: LedgerTime(7000),
+        signature: [55; 64],
+    };
     let release = Release {
         index: 2,
         u: [56; 32],

@@ -25,6 +25,12 @@ const NODES: usize = 8;
 /// What each node offers.
 const CAPACITY: &str = "10GiB";
 
+/// How long custodians have for a key: seconds instead of minutes.
+const DELIVERY: &str = "30s";
+
+/// The shortest time to check what was bought.
+const WINDOW_MIN: &str = "5s";
+
 /// The price of each node: high enough to show the pay of every proof in the figures.
 const PRICE: &str = "1/epoch";
 
@@ -57,13 +63,17 @@ impl Network {
     pub(super) async fn start(folder: &Path, epoch_ms: u64) -> Result<Self, Error> {
         let epoch = format!("{epoch_ms}ms");
         let dir = folder.join("ledger");
-        let arguments: [&OsStr; 6] = [
+        let arguments: [&OsStr; 10] = [
             "ledger".as_ref(),
             "run".as_ref(),
             "--dir".as_ref(),
             dir.as_os_str(),
             "--epoch".as_ref(),
             epoch.as_ref(),
+            "--delivery".as_ref(),
+            DELIVERY.as_ref(),
+            "--window-min".as_ref(),
+            WINDOW_MIN.as_ref(),
         ];
         let (ledger, LedgerReady { ticket, .. }) = start(&arguments, folder).await?;
         let mut starting = JoinSet::new();

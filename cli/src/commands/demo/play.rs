@@ -14,7 +14,7 @@ use symbolon_client::{
 };
 use symbolon_net::PeerAddress;
 use symbolon_protocol::{
-    Amount, Millis,
+    Amount,
     grant::GrantToken,
     id::{AccountId, ListingId, NodeId},
     identity::Phrase,
@@ -37,9 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Time between two checks.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Epochs that storage is paid for: longer than any demo.
-const EPOCHS: u64 = 100;
 
 /// The owner's price of one access.
 const PRICE: Amount = Amount::credits(25);
@@ -142,7 +139,8 @@ async fn person(stage: &Stage, name: &str) -> Result<Client, Error> {
 
 async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> {
     let began = Instant::now();
-    let options = PutOptions { epochs: Some(EPOCHS), ..PutOptions::default() };
+    let epochs = stage.epochs();
+    let options = PutOptions { epochs: Some(epochs), ..PutOptions::default() };
     let source = Source::File(cast.file.clone());
     let stored = cast.owner.put(source, &cast.name, &options, &Progress::silent()).await?;
     let took = millis(began);
@@ -165,7 +163,7 @@ async fn put(stage: &mut Stage, cast: &Cast) -> Result<BTreeSet<NodeId>, Error> 
             scheme.total
         ),
         format!(
-            "{} lie on {}, {} in all; paid {} for {EPOCHS} epochs, into escrow.",
+            "{} lie on {}, {} in all; paid {} for {epochs} epochs, into escrow.",
             count(shards.len(), "shard"),
             count(holders.len(), "node"),
             show_size(stat.file.stored_bytes),
@@ -263,8 +261,7 @@ async fn sell(stage: &mut Stage, cast: &Cast) -> Result<ListingId, Error> {
         description: "Shown by symbolon demo.".into(),
         price: PRICE,
         licence_text: "CC0 1.0 Universal".into(),
-        window_ms: Millis(60 * 60 * 1000),
-        epochs: Some(EPOCHS),
+        epochs: Some(stage.epochs()),
         ..SellOptions::default()
     };
     let listed = cast.owner.sell(&cast.name, &options, &Progress::silent()).await?;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub(crate) mod schema;
+pub(crate) mod seller;
 pub(crate) mod terminal;
 
 use std::{

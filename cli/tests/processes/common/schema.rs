@@ -54,6 +54,7 @@ pub(crate) fn of_command(arguments: &[String]) -> String {
         let usual = match word {
             "account" => "balance",
             "market" => "list",
+            "order" => "show",
             "grant" | "ledger" | "node" => "",
             verb if names.contains(verb) => return verb.to_owned(),
             _ => continue,

@@ -54,6 +54,8 @@ pub struct Removed {
     pub deletion: Deletion,
     /// Listings that ended because their goods were removed.
     pub listings: Vec<ListingId>,
+    /// Number of objects that stay stored, because buyers may still read them: their deals cannot end before.
+    pub bound: u32,
 }
 
 /// The result of moving names.
@@ -170,6 +172,7 @@ impl Library {
             refunded: swept.refunded.checked_add(refunded).unwrap_or(swept.refunded),
             deletion: swept.deletion,
             listings: swept.listings,
+            bound: swept.bound,
         })
     }
 

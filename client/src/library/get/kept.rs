@@ -1,6 +1,9 @@
 //! Continues an earlier get: checks what it left, group by group, before any of it counts.
 
-use symbolon_protocol::{content::SegmentCoder, id::Hash};
+use symbolon_protocol::{
+    content::{SegmentCoder, seal::LeafParts},
+    id::Hash,
+};
 use symbolon_transfer::shard::SLICE_STRIPES;
 
 use super::output::Output;
@@ -52,20 +55,31 @@ impl Library {
 
 /// The content leaves of a group's cells.
 fn leaves_of(coder: &SegmentCoder, group: u32, plain: &[u8]) -> Result<Vec<Hash>, ClientError> {
+    let first = coder.layout().stripe(group * SLICE_STRIPES).map_or(0, |stripe| stripe.first_cell);
+    let parts = parts_of(coder, group, plain)?;
+    Ok((first..).zip(parts).map(|(cell, parts)| parts.leaf(cell)).collect())
+}
+
+/// The parts of the leaves of a group's cells.
+pub(crate) fn parts_of(
+    coder: &SegmentCoder,
+    group: u32,
+    plain: &[u8],
+) -> Result<Vec<LeafParts>, ClientError> {
     let layout = *coder.layout();
     let first = group * SLICE_STRIPES;
-    let (mut leaves, mut rest) = (Vec::new(), plain);
+    let (mut parts, mut rest) = (Vec::new(), plain);
     for number in first..layout.stripes.min(first + SLICE_STRIPES) {
         let internal = |why: &str| ClientError::Internal(why.into());
         let stripe = layout.stripe(number);
         let stripe = stripe.ok_or_else(|| internal("a stripe lies outside its segment"))?;
         let (here, later) = rest
             .split_at_checked(stripe.plain_length)
-            .ok_or_else(|| internal("a note vouches for a group of the wrong length"))?;
+            .ok_or_else(|| internal("a group has the wrong length"))?;
         rest = later;
         coder
-            .leaves(number, here, &mut leaves)
+            .leaf_parts(number, here, &mut parts)
             .map_err(|error| ClientError::Internal(error.to_string()))?;
     }
-    Ok(leaves)
+    Ok(parts)
 }

@@ -1,12 +1,18 @@
 //! Resolving a name or a grant to an object, its key, and the right to read it.
 
-use symbolon_protocol::{grant::ability, id::OrderId};
+use std::sync::Arc;
+
+use symbolon_protocol::{
+    dispute::LeafList,
+    grant::ability,
+    id::{Hash, OrderId},
+};
 
 use super::Readable;
 use crate::{
     catalog::ObjectEntry,
-    download::{LeavesWanted, Reading},
-    error::ClientError,
+    download::{Group, LeavesWanted, Reading},
+    error::{ClientError, NotListed},
     library::{Library, Local, names::Found, source::FileMetadata},
 };
 
@@ -14,11 +20,36 @@ use crate::{
 pub(crate) struct Resolved {
     pub(crate) reading: Reading,
     /// The order that the grant came from. A buyer's client compares the whole file with the listing.
-    pub(crate) order: Option<OrderId>,
+    pub(crate) bought: Option<Bought>,
     /// Where the file begins in its object, and its length in bytes.
     pub(crate) place: (u64, u64),
     /// The metadata of an own file. A grant has none.
     pub(crate) metadata: Option<FileMetadata>,
+}
+
+/// What a reader knows of the order that a grant came from.
+pub(crate) struct Bought {
+    pub(crate) order: OrderId,
+    /// What was listed of every cell, if it is known. Every cell is compared with it as it arrives. Without it, the
+    /// content root is compared at the end.
+    pub(crate) listed: Option<Arc<LeafList>>,
+}
+
+impl Bought {
+    /// Refuses a group with a cell that is not the listed one.
+    pub(super) fn check(&self, group: &Group) -> Result<(), ClientError> {
+        let Some(listed) = &self.listed else { return Ok(()) };
+        let is_listed = |(cell, leaf): (u64, &Hash)| {
+            listed.parts(cell).is_some_and(|parts| parts.leaf(cell) == *leaf)
+        };
+        match (group.first_cell..).zip(&group.leaves).find(|one| !is_listed(*one)) {
+            None => Ok(()),
+            Some((cell, _)) => {
+                let (order, what) = (self.order, NotListed::Cell { cell });
+                Err(ClientError::NotAsListed { order, what })
+            }
+        }
+    }
 }
 
 impl Library {
@@ -32,7 +63,7 @@ impl Library {
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
         let reading = self.own_reading(&file.object)?;
         let (place, metadata) = ((file.first, file.length), Some(file.metadata));
-        Ok(Resolved { reading, order: None, place, metadata })
+        Ok(Resolved { reading, bought: None, place, metadata })
     }
 
     /// How to read an object of this identity.
@@ -52,12 +83,13 @@ impl Local {
             Readable::Version(name, number) => self.resolve_own(&self.find_version(name, *number)?),
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
-                let order = token.grant.sale.map(|sale| sale.order);
+                let sale = token.grant.sale;
+                let bought = sale.map(|sale| Bought { order: sale.order, listed: None });
                 let owner = token.grant.root;
                 let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
                 let reading = Reading { owner, manifest, key, grant, leaves, only: None };
                 let place = (0, reading.manifest.length);
-                Ok(Resolved { reading, order, place, metadata: None })
+                Ok(Resolved { reading, bought, place, metadata: None })
             }
         }
     }

@@ -37,7 +37,7 @@ impl Library {
         if self.host().blocking(move || open_of(&at, length)).await.is_none() {
             return Ok(false);
         }
-        let again = Resolved { reading: resolved.reading.clone(), order: None, ..*resolved };
+        let again = Resolved { reading: resolved.reading.clone(), bought: None, ..*resolved };
         let (memory, whole) = (Sink::Memory, GetOptions::default());
         let read = Box::pin(self.fetch(again, memory, &whole, &Progress::silent())).await?;
         let at = path.clone();

@@ -35,8 +35,8 @@ impl Library {
         let reader = self.reader(reading, place, progress)?;
         let plain = reader.read_at(from, to).await?;
         let count = plain.len();
-        let group =
-            Group { segment: 0, first_stripe: 0, plain, leaves: Vec::new(), rebuilt: Vec::new() };
+        let (leaves, rebuilt) = (Vec::new(), Vec::new());
+        let group = Group { segment: 0, first_stripe: 0, first_cell: 0, plain, leaves, rebuilt };
         let output = output.write(self.host(), group, 0..count).await?;
         progress.step(Step::Moved { bytes: count as u64 });
         let mut report = output.finish(self.host(), to - from, 0).await?;

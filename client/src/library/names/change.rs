@@ -62,6 +62,8 @@ pub(crate) struct Swept {
     pub(crate) deletion: Deletion,
     /// Listings that ended because their goods were removed.
     pub(crate) listings: Vec<ListingId>,
+    /// Objects whose deals go on, because buyers may still read them. A later sweep ends those, or their term does.
+    pub(crate) bound: u32,
 }
 
 /// Rows that a sweep removes.
@@ -70,6 +72,17 @@ struct Unused {
     objects: Vec<Arc<ObjectEntry>>,
     /// Keys of rows about moved ranges.
     moves: Vec<Vec<u8>>,
+}
+
+impl Unused {
+    /// Leaves out objects that stay for now.
+    fn leave(&mut self, bound: &BTreeSet<ObjectId>) {
+        if !bound.is_empty() {
+            self.objects.retain(|entry| !bound.contains(&entry.manifest.object));
+            // Rows about moved ranges may lead to these objects. They go with the last of them.
+            self.moves.clear();
+        }
+    }
 }
 
 impl Library {
@@ -85,10 +98,13 @@ impl Library {
         if let Err(error) = published {
             tracing::debug!(%error, "names could not be published before a sweep");
         }
-        let unused = self.local(|local| local.unused()).await?;
+        let mut unused = self.local(|local| local.unused()).await?;
         let ids: Vec<_> = unused.objects.iter().map(|entry| entry.manifest.object).collect();
         // This comes first, so that no buyer pays for a file that is about to be removed.
         swept.listings = self.end_promises(&ids, progress).await?;
+        let bound = self.promised(&ids).await?;
+        unused.leave(&bound);
+        swept.bound = u32::try_from(bound.len()).unwrap_or(u32::MAX);
         let before = self.account().await?.balance;
         let mut batch = Batch::default();
         for entry in &unused.objects {
@@ -174,6 +190,12 @@ impl Local {
         }
         self.catalog().write(&batch)?;
         Ok(dropped)
+    }
+
+    /// The objects of the user's that no name stands for. They are still stored if buyers may read them.
+    pub(crate) fn unused_objects(&self) -> Result<BTreeSet<ObjectId>, ClientError> {
+        let unused = self.unused()?;
+        Ok(unused.objects.iter().map(|entry| entry.manifest.object).collect())
     }
 
     /// Objects of the user's that no name stands for, and rows about moved ranges that lead nowhere without them.

@@ -170,7 +170,7 @@ impl Sale {
                 index,
                 node,
             };
-            terms.accept(&key(number))
+            terms.accept(&key(number), LedgerTime::NEVER)
         };
         let custodians = (1..).zip(CUSTODIANS).map(accept).collect();
         let open = Action::OpenVault { opening: OPENING, key: self.vault.0.clone(), custodians };
@@ -201,6 +201,7 @@ impl Sale {
             manifest,
             cells: 1,
             vault: vault_id(),
+            own_custodians: false,
             capsule: self.capsule.clone(),
             pad: [0; 32],
             mandate: mandate(&ledger.chain(), &key(OWNER), OBJECT, &[50; 32]).unwrap(),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     custody::{VaultSecret, label, release_context, share},
-    id::{AccountId, ChainId, ListingId, OrderId, VaultId},
+    id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
 };
 
 struct Sale {
@@ -231,9 +231,14 @@ proptest! {
         prop_assert_eq!(*key, *sale.key);
         let posted: Vec<PostedRelease> = releases
             .iter()
-            .map(|one| PostedRelease { index: one.index, u: one.u, v: one.v })
+            .map(|one| PostedRelease {
+                index: one.index,
+                node: PeerId([one.index; 32]),
+                u: one.u,
+                v: one.v,
+            })
             .collect();
-        let key = combine_posted(&sale.capsule, &posted, &sale.buyer, &sale.vault).unwrap();
+        let key = combine_posted(&sale.capsule, &posted, &sale.buyer, sale.vault.required()).unwrap();
         prop_assert_eq!(*key, *sale.key);
     }
 

@@ -65,9 +65,17 @@ fn releases_are_urgent_for_the_custodians_of_a_paid_order() {
     let first = release(&world, 1);
     assert!(urgent(&mut world, 11, &first));
     assert!(!urgent(&mut world, 12, &first), "it is another custodian's");
-    assert!(!urgent(&mut world, BUYER, &first), "not a custodian");
+    assert!(urgent(&mut world, BUYER, &first), "the buyer may post it as well");
+    assert!(!urgent(&mut world, SELLER, &first), "not a custodian");
     world.must(11, first.clone());
     assert!(!urgent(&mut world, 11, &first), "it is posted");
+    assert!(!urgent(&mut world, BUYER, &first), "it is posted");
+    // In a new dealing it counts no longer.
+    let rotate = world.rotate(SELLER, 2, &NODES);
+    let mut rotated = world.clone();
+    rotated.must(SELLER, rotate);
+    let anew = release(&rotated, 1);
+    assert!(urgent(&mut rotated, 11, &anew));
     let second = release(&world, 2);
     world.must(12, second);
     let third = release(&world, 3);

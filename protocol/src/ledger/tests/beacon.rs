@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, vec, vec::Vec};
 
 use super::{
-    seller::{capsule, list, listing_terms},
+    seller::{capsule, listing_terms},
     world::{PRICE, World, chain_id, deal_id, key, listing_id, node, opening},
 };
 use crate::{

@@ -224,6 +224,10 @@ fn the_events_of_what_is_due_leave_room_for_a_transaction() {
     let fee = paid(hold, Place::Treasury, Reason::Fee);
     let shares = CUSTODIANS_MAX + SPLITS_MAX + 1;
     let settled = fee + shares * paid(hold, to, sale) + bytes(Event::OrderSettled { order });
+    let silent = paid(Place::Collateral, Place::Repair, Reason::Silent { node, order });
+    let refunded =
+        CUSTODIANS_MAX * silent + paid(hold, to, sale) + bytes(Event::OrderRefunded { order });
+    assert!(refunded <= settled, "an order that is refunded reports no more");
     let reserve = Place::Hold { hold: HoldKey::Deal { deal } };
     let back = paid(reserve, to, Reason::Deal { deal });
     let completed = back + bytes(Event::DealEnded { deal });

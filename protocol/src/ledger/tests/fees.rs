@@ -146,7 +146,8 @@ fn everything_costs_its_fee_and_deposit_and_gets_the_deposit_back() {
     }
     assert_eq!(bound(&world), stays, "nodes, the vault and the root record stay");
     let after = [SELLER, BUYER].map(|who| world.balance(who));
-    assert_eq!(after[0] - before[0], (7 + 8) * UNIT, "the deal and the listing");
+    // What the deal of the goods has not spent comes back too: much less than a unit.
+    assert_eq!((after[0] - before[0]) / UNIT, 7 + 8 + 8, "the deals and the listing");
     assert_eq!(after[1] - before[1], (4 + 1) * UNIT, "the order and the revocation");
 }
 

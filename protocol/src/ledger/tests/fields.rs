@@ -111,6 +111,15 @@ fn no_point(world: &World) -> Action {
     Action::OpenVault { opening, key, custodians }
 }
 
+/// A rotation of the seller's vault whose key is changed.
+fn rotated(world: &World, change: fn(&mut Vec<[u8; 32]>)) -> Action {
+    let Action::RotateVault { vault, mut key, custodians } = world.rotate(SELLER, 2, &NODES) else {
+        unreachable!()
+    };
+    change(&mut key.commitments);
+    Action::RotateVault { vault, key, custodians }
+}
+
 fn listed(change: fn(&mut Terms)) -> Action {
     let mut changed = listing_terms(SELLER, 500);
     change(&mut changed);
@@ -187,6 +196,12 @@ fn of_sales(world: &World) -> Vec<Case> {
         ),
         (BUYER, vault(world, &NODES, 4), "commitments is 4, its range is 1 to 2"),
         (BUYER, no_point(world), "commitments are not all points of the group"),
+        (SELLER, rotated(world, |of| of.clear()), "commitments is 0, its range is 1 to 2"),
+        (
+            SELLER,
+            rotated(world, |of| of[0] = of[1]),
+            "commitments begin with another public key than the vault's, which must stay",
+        ),
         (SELLER, listed(|of| of.title.clear()), "title_bytes is 0, its range is 1 to 120"),
         (SELLER, listed(|of| of.cells = 3), "cells is 3, its range is 2 to 2"),
         (

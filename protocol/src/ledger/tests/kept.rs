@@ -4,7 +4,7 @@ use std::{vec, vec::Vec};
 
 use super::{
     audit::rows,
-    seller::{capsule, list, listing_terms},
+    seller::{capsule, listing_terms},
     world::{World, account, listing_id, opening, order_id, params, status},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         tests::seller::vault_id,
         transaction::Action,
     },
-    time::{LedgerTime, Millis},
+    time::LedgerTime,
 };
 
 const SELLER: u8 = 1;

@@ -14,7 +14,7 @@ use crate::{
     id::{DealId, LinkId, ListingId, Opening, OrderId},
     ledger::{
         Params, Status,
-        block::Event,
+        block::{Event, Reason},
         execute,
         rows::{DealState, Deals, Holds, Listings, Nodes, Orders, Repairs, Roots, Vaults},
         state::{MemoryState, StateExt},
@@ -74,6 +74,9 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         }
         4 => (storer, world.prove_if(storer)?),
         5 => (user, Action::EndDeal { deal }),
+        6 if amount % 2 == 1 && world.state.get(Vaults, &vault_id(user)).is_some() => {
+            (user, world.rotate(user, 1 + b % 2, &[12, 13, 11 + 3 * (a % 2)]))
+        }
         6 => (user, world.vault(user, 1 + b % 2, &[11, 12, 13])),
         7 => {
             world.state.get(Vaults, &vault_id(user))?;
@@ -97,7 +100,8 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             let vault = world.state.get(Vaults, &sold.terms.vault)?;
             let required = u8::try_from(vault.key.commitments.len()).ok()?;
             let released = world.release_for(order, (required, 3), index);
-            (10 + index, released)
+            // Some are posted by the buyer, and some by a node that is not the custodian.
+            (if amount % 4 == 0 { user } else { 10 + index }, released)
         }
         11 => {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
@@ -227,6 +231,10 @@ fn run(steps: &[Step]) -> (World, usize, BTreeSet<String>) {
         let fresh = world.block(&waiting);
         let retired = world.events.iter().any(|event| matches!(event, Event::NodeRetired { .. }));
         reached.extend(retired.then(|| String::from("node retired")));
+        let silent =
+            |event: &Event| matches!(event, Event::Moved { reason: Reason::Silent { .. }, .. });
+        let silent = world.events.iter().any(silent);
+        reached.extend(silent.then(|| String::from("custodian silent")));
         applied += fresh.iter().filter(|outcome| outcome.is_ok()).count();
         // Sent again in the next block: what was applied stays as it was.
         let before = world.blocks.len();
@@ -273,6 +281,9 @@ fn states(world: &World) -> Vec<String> {
         states.extend((0 < node.withheld.0).then(|| String::from("pay withheld")));
         states.extend((0 < node.paused_until).then(|| String::from("node paused")));
     }
+    for (_, vault) in rows(&world.state, Vaults) {
+        states.extend((1 < vault.dealing).then(|| String::from("vault rotated")));
+    }
     for (_, repair) in rows(&world.state, Repairs) {
         states.extend(repair.claim.map(|_| String::from("repair claimed")));
         states.extend(repair.rewards.first().map(|_| String::from("repair placed")));
@@ -305,7 +316,7 @@ proptest! {
 }
 
 /// The states that histories have to reach.
-const STATES: [&str; 15] = [
+const STATES: [&str; 17] = [
     "deal Completed",
     "deal Cancelled",
     "shard lost by the first node",
@@ -321,6 +332,8 @@ const STATES: [&str; 15] = [
     "node paused",
     "pay withheld",
     "money forfeited",
+    "vault rotated",
+    "custodian silent",
 ];
 
 /// A long history, always the same for a number.

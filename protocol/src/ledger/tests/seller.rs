@@ -33,8 +33,18 @@ fn secret(owner: u8) -> VaultSecret {
 }
 
 pub(super) fn sharing(owner: u8, required: u8, total: usize) -> (VaultKey, Vec<Share>) {
+    dealing(owner, (required, total), 1)
+}
+
+/// The same secret as it is dealt for the `number`th time.
+pub(super) fn dealing(
+    owner: u8,
+    (required, total): (u8, usize),
+    number: u64,
+) -> (VaultKey, Vec<Share>) {
     let total = u8::try_from(total).unwrap();
-    custody::share(&secret(owner), required, total, &[77; 32]).unwrap()
+    let entropy = [76 + u8::try_from(number).unwrap_or(u8::MAX - 76); 32];
+    custody::share(&secret(owner), required, total, &entropy).unwrap()
 }
 
 pub(super) fn manifest(number: u8) -> Manifest {
@@ -105,6 +115,7 @@ pub(super) fn listing_terms_on(chain: &ChainId, seller: u8, price: u128) -> Term
         leaves: public_ref(),
         masks_root: Hash([8; 32]),
         vault: vault_id(seller),
+        own_custodians: false,
         capsule,
         pad: [6; 32],
     }
@@ -129,6 +140,12 @@ pub(super) fn mandate(seller: u8, object: ObjectId) -> Link {
 
 fn mandate_on(chain: &ChainId, seller: u8, object: ObjectId) -> Link {
     grant::mandate(chain, &key(seller), object, &[1; 32]).unwrap()
+}
+
+/// Another mandate of a seller for its object.
+pub(super) fn mandate_of(seller: u8, entropy: u8) -> Link {
+    let object = manifest(seller).object;
+    grant::mandate(&chain_id(), &key(seller), object, &[entropy; 32]).unwrap()
 }
 
 /// Any first link.

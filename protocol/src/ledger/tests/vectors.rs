@@ -44,6 +44,7 @@ mod lasting;
 mod light;
 mod repairs;
 mod sales;
+mod vaults;
 
 /// The number of the deal.
 const DEAL: u8 = 4;
@@ -70,6 +71,7 @@ fn the_files_are_what_the_rules_say() {
         ("disputes", disputes::write),
         ("answers", answers::write),
         ("covered", covered::write),
+        ("vaults", vaults::write),
         ("kept", kept::write),
         ("lasting", lasting::write),
         ("placed", lasting::write_placed),

@@ -24,10 +24,11 @@ use crate::{
         commit::Validators,
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
         rows::{
-            Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders, Slots,
+            Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders,
+            Slots, Vaults,
         },
         state::{MemoryState, StateExt},
-        tests::seller::{LICENCE, label_on, list_on, sharing},
+        tests::seller::{LICENCE, dealing, label_on, list_on, sharing, vault_id},
         transaction::{Acceptance, Action, CaredDeal, DealTerms, Transaction},
         tree,
     },
@@ -90,6 +91,7 @@ pub(super) fn strangers() -> Params {
         allowance: Amount(30),
         allowance_growth_bp: 200,
         miss_penalty_bp: 1_000,
+        silence_penalty_bp: 1_000,
         capacity_deposit: Amount(1 << 20),
         dead_after_epochs: 5,
         ..params()
@@ -429,7 +431,18 @@ impl World {
         let vault = &VaultId::of(owner, &opening(chosen));
         let terms =
             CustodyTerms { chain, vault, owner, key: vault_key, index, node: &node(number) };
-        terms.accept(&key(number))
+        terms.accept(&key(number), LedgerTime(self.now.saturating_add(60_000)))
+    }
+
+    /// Deals the secret of an owner's vault anew, to these nodes.
+    pub(super) fn rotate(&self, owner: u8, required: u8, nodes: &[u8]) -> Action {
+        let vault = vault_id(owner);
+        let number = self.state.get(Vaults, &vault).map_or(1, |row| row.dealing) + 1;
+        let (key, _) = dealing(owner, (required, nodes.len()), number);
+        let accept =
+            |(index, number): (u8, &u8)| self.accept_share((owner, owner), &key, index, *number);
+        let custodians = (1..).zip(nodes).map(accept).collect();
+        Action::RotateVault { vault, key, custodians }
     }
 
     /// Lists something that deals keep, so that it can be ordered.
@@ -489,7 +502,8 @@ impl World {
         let row = self.state.get(Orders, &order).unwrap();
         let listing = self.state.get(Listings, &row.listing).unwrap();
         let seller = (1..=255).find(|number| account(*number) == listing.seller).unwrap();
-        let (vault, shares) = sharing(seller, required, total);
+        let number = self.state.get(Vaults, &listing.terms.vault).unwrap().dealing;
+        let (vault, shares) = dealing(seller, (required, total), number);
         let request = ReleaseRequest {
             vault: &vault,
             capsule: &listing.terms.capsule,

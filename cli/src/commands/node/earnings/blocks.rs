@@ -55,11 +55,13 @@ fn take(found: &mut FromBlocks, (height, time_ms): (u64, u64), event: &Event, id
         (Place::Hold { hold }, Reason::Collateral { node }) if node == id => {
             let deal = match hold {
                 HoldKey::Deal { deal } | HoldKey::Repair { deal } => Some(deal.into()),
-                HoldKey::Order { .. } => None,
+                HoldKey::Order { .. } | HoldKey::Listing { .. } | HoldKey::Complaint { .. } => None,
             };
             found.forfeited.push(Forfeit { deal, height, time_ms, amount });
         }
-        (Place::Repair, Reason::Collateral { node }) if node == id => {
+        (Place::Repair, Reason::Collateral { node } | Reason::Silent { node, .. })
+            if node == id =>
+        {
             found.forfeited.push(Forfeit { deal: None, height, time_ms, amount });
         }
         _ => {}
@@ -70,7 +72,7 @@ fn take(found: &mut FromBlocks, (height, time_ms): (u64, u64), event: &Event, id
 mod tests {
     use symbolon_protocol::{
         Amount,
-        id::{AccountId, DealId, PeerId},
+        id::{AccountId, DealId, OrderId, PeerId},
     };
 
     use super::*;
@@ -82,6 +84,7 @@ mod tests {
             |from, to, amount, reason| Event::Moved { from, to, amount: Amount(amount), reason };
         let proven = |node| Reason::Proven { node, epoch: 7 };
         let collateral = |node| Reason::Collateral { node };
+        let silent = |node| Reason::Silent { node, order: OrderId([9; 16]) };
         let hold = Place::Hold { hold: HoldKey::Deal { deal } };
         let payout = Place::Account { account: AccountId([4; 32]) };
         let events = [
@@ -91,6 +94,8 @@ mod tests {
             moved(Place::Collateral, hold, 2, collateral(id)),
             moved(Place::Collateral, hold, 20, collateral(other)),
             moved(Place::Collateral, Place::Repair, 3, collateral(id)),
+            moved(Place::Collateral, Place::Repair, 4, silent(id)),
+            moved(Place::Collateral, Place::Repair, 40, silent(other)),
             moved(Place::Collateral, payout, 200, collateral(id)),
             moved(payout, Place::Collateral, 300, collateral(id)),
         ];
@@ -104,6 +109,7 @@ mod tests {
             .iter()
             .map(|one| (one.deal.is_some(), one.amount.as_str().to_owned()))
             .collect();
-        assert_eq!(forfeited, [(true, Amount(2).to_string()), (false, Amount(3).to_string())]);
+        let of = |deal, amount: u128| (deal, Amount(amount).to_string());
+        assert_eq!(forfeited, [of(true, 2), of(false, 3), of(false, 4)]);
     }
 }
