@@ -565,8 +565,8 @@ class Block:
         deal, left = self.state.get(DEALS, asked["deal"]), self.chain["params"]["complaint_bond"]
         each = left // len(asked["answered"])
         for index in asked["answered"]:
-            keeper = dict(kept_shards(deal)).get(index)
-            node = keeper and self.state.get(NODES, keeper["node"])
+            shard = dict(kept_shards(deal)).get(index)
+            node = shard and self.state.get(NODES, shard["node"])
             if node:
                 self.move(source, of_account(node["payout"]), each, reason)
                 left -= each
@@ -2174,9 +2174,8 @@ def place_order(block, sender, action):
         block.state.put(ORDERS, order, {
             "listing": action["listing"], "buyer": sender, "holder": action["holder"], "delivery": action["delivery"],
             "amount": action["price"], "state": {"_": "paid"}, "ordered_ms": block.now,
-            "access_until_ms": access_until, "due_ms": due,
-            "dealing": block.state.get(VAULTS, terms["vault"])["dealing"], "releases": [],
-            "asked": None, "given": 0, "refund": None,
+            "access_until_ms": access_until, "due_ms": due, "dealing": block.state.get(VAULTS, terms["vault"])["dealing"],
+            "releases": [], "asked": None, "given": 0, "refund": None,
         })
         block.report("order_paid", order=order)
 
@@ -2293,9 +2292,12 @@ def judged(block, sender, action):
                                    complaint["kept"], complaint["path"])
     except No:
         return {"BadProof"}, DISMISSED
+    due = min(block.now + block.chain["params"]["delivery_ms"], U64)
+    if begins(block.chain, deal["end"]) < due:
+        bad.add("DealClosed")
     if order["given"] >= GIVEN_MAX:
         bad.add("TooLate")
-    if order["access_until_ms"] < min(block.now + block.chain["params"]["delivery_ms"], U64):
+    if order["access_until_ms"] < due:
         bad.add("TooLate")
     return bad, None
 

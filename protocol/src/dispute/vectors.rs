@@ -196,6 +196,11 @@ fn run_shown(case: &Value) -> String {
     }
 }
 
+fn posted_by(release: &Release) -> PostedRelease {
+    let Release { index, u, v, .. } = *release;
+    PostedRelease { index, node: PeerId([index; 32]), u, v }
+}
+
 fn shown() -> Vec<Value> {
     let vault = VaultSecret::from_seed(&[1; 32]);
     let (key, shares) = share(&vault, 2, 3, &[2; 32]).unwrap();
@@ -212,14 +217,7 @@ fn shown() -> Vec<Value> {
         context: &context,
     };
     let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-    let posted: Vec<_> = made
-        .map(|one| PostedRelease {
-            index: one.index,
-            node: PeerId([one.index; 32]),
-            u: one.u,
-            v: one.v,
-        })
-        .collect();
+    let posted: Vec<_> = made.map(|one| posted_by(&one)).collect();
     let make = |releases: &[PostedRelease], secret: &DeliverySecret| {
         ShownKey::make(releases, 2, secret, &context, &[13; 32]).unwrap()
     };

@@ -273,6 +273,18 @@ fn silent(writer: &mut Writer) {
     sold.complain(writer, 3, ASKED, |of| of.unavailable(2));
     let due = writer.world.now + 3_000;
     until(writer, due, "two nodes of three keep a shard, and are silent");
+    let lost = Action::DeclareLost { shards: vec![LostShard { deal: sold.deal, index: 1 }] };
+    writer.act("a second shard is lost", "one of three is left", 12, lost);
+    sold.deliver(writer, 11);
+    let of = sold.of(writer, 11);
+    let question = of.complaint(of.unavailable(2));
+    let why = "its nodes could not give any cell";
+    writer.refuse(
+        Status::DealClosed,
+        "a cell of a deal that has lost too much",
+        why,
+        (11, question),
+    );
 }
 
 /// A ledger that stands still while nodes are asked.
@@ -325,16 +337,21 @@ fn not_to_blame(writer: &mut Writer) {
     let due = writer.world.now + 3_000;
     until(writer, due, "the shards count from the next epoch on: their nodes may have missed it");
     assert_eq!(sold.state(writer), OrderState::Refunded);
-    while writer.world.chain().epoch < 2 {
-        writer.next_epoch("an epoch", "the short deal is over");
-    }
-    writer.empty("a block", "it is closed");
     let over = Sold { deal: short.deal(), listing: 7, goods: sold.goods };
-    over.deliver(writer, 3);
+    let chain = writer.world.chain();
+    let end = chain.epoch_started().0 + (2 - chain.epoch) * 10_000;
+    until(writer, end - 3_000, "the short deal is nearly over");
+    for buyer in [3, 11] {
+        over.deliver(writer, buyer);
+    }
     let none = over.of(writer, 3);
     let none = none.complaint(but!(none.unavailable(2), Unavailable { deal }, *deal = deal_id(99)));
     writer.refuse(Status::UnknownDeal, "a cell of no deal", "there is none", (3, none));
     over.complain(writer, 3, ASKED, |of| of.unavailable(2));
-    let due = writer.world.now + 3_000;
-    until(writer, due, "the deal that was named is over, so that no node of it pays");
+    writer.world.now += 1;
+    let late = over.of(writer, 11);
+    let late = late.complaint(late.unavailable(2));
+    let why = "the deal may be over before the answers";
+    writer.refuse(Status::DealClosed, "a question a millisecond later", why, (11, late));
+    until(writer, end, "the deal that was named is over, so that no node of it pays");
 }

@@ -142,13 +142,20 @@ fn market(writer: &mut Writer) {
     let second = writer.list(8, 1);
     let name = "a second listing: its draw and the accounts of its split have rows";
     to_the_unit(writer, name, 1, second, 8 * UNIT + 1);
-    to_the_unit(
-        writer,
-        "end of a listing",
-        1,
-        Action::EndListing { listing: listing_id(LISTING) },
-        0,
-    );
+    end_listing(writer);
+}
+
+/// Its bond comes back, so that something is left.
+fn end_listing(writer: &mut Writer) {
+    let end = Action::EndListing { listing: listing_id(LISTING) };
+    let cost = fee(&writer.world.genesis.params, &end).0;
+    balance(writer, 1, cost - 1);
+    let why = "one unit less than the fee";
+    writer.refuse(Status::FeeNotCovered, "end of a listing", why, (1, end.clone()));
+    balance(writer, 1, cost);
+    writer.act("end of a listing", "everything that it has, and its bond comes back", 1, end);
+    assert_eq!(writer.world.balance(1), 10_007);
+    balance(writer, 1, 1_000_000_000);
 }
 
 fn others(writer: &mut Writer) {
