@@ -35,8 +35,10 @@ def read_list(of, masks_root, data):
     if len(data) != list_bytes(plan):
         raise No("Length")
     hashes = [data[at : at + 32] for at in range(0, len(data), 32)]
-    parts = [dict(zip(("key", "sealed", "plain"), hashes[at : at + 3])) for at in range(0, 3 * plan.cells, 3)]
-    masks = [hashes[at : at + plan.total] for at in range(3 * plan.cells, len(hashes), plan.total)]
+    of_cells = 3 * plan.cells
+    parts = [{"key": key, "sealed": sealed, "plain": plain} for key, sealed, plain in
+             zip(hashes[0:of_cells:3], hashes[1:of_cells:3], hashes[2:of_cells:3])]
+    masks = [hashes[at : at + plan.total] for at in range(of_cells, len(hashes), plan.total)]
     if content_root([content.leaf_of(number, one) for number, one in enumerate(parts)]) != of["content_root"]:
         raise No("Cells")
     if content_root([mask_leaf(number, one) for number, one in enumerate(masks)]) != masks_root:

@@ -550,7 +550,7 @@ class Block:
         """Too few nodes have given a cell. Those that were silent lose a part of their collateral."""
         asked, epoch = order["asked"], self.chain["epoch"]
         deal = self.state.get(DEALS, asked["deal"])
-        kept = kept_shards(deal) if deal and epoch < deal["end"] else []
+        kept = kept_shards(deal) if epoch < deal["end"] else []
         for index, shard in kept:
             if shard["from"] <= epoch and index not in asked["answered"]:
                 node = self.state.get(NODES, shard["node"])
@@ -2335,8 +2335,6 @@ def answer_cell(block, sender, action):
     if not asked:
         return {"OrderClosed" if order["state"]["_"] in ("settled", "refunded") else "TooLate"}, None
     deal = block.state.get(DEALS, asked["deal"])
-    if not deal:
-        return {"UnknownDeal"}, None
     own = [(index, shard) for index, shard in kept_shards(deal) if shard["node"] == sender]
     if not own:
         return {"NotYours"}, None

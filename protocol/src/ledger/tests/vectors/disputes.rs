@@ -153,6 +153,15 @@ impl Sold {
         writer.refuse(expected, name, why, (2, action));
     }
 
+    /// A complaint that is upheld: the listing cannot even be ended any more.
+    fn convict(&self, writer: &mut Writer, complaint: impl FnOnce(&Evidence<'_>) -> Complaint) {
+        let won =
+            ("upheld", "the price comes back with half of the bond, and the listing is frozen");
+        self.complain(writer, 2, won, complaint);
+        let end = Action::EndListing { listing: listing_id(self.listing) };
+        writer.refuse(Status::ListingEnded, "a frozen listing ended", "it is frozen", (1, end));
+    }
+
     /// A complaint that is judged at once, or begins to wait for nodes.
     pub(super) fn complain(
         &self,
@@ -392,7 +401,6 @@ fn dismissed(writer: &mut Writer) {
 fn lies(writer: &mut Writer) {
     market(writer, "a ledger for complaints that are upheld", bonded(1_000));
     frozen(writer);
-    let won = ("upheld", "the price comes back with half of the bond, and the listing is frozen");
     let lost = ("dismissed", "this part is as it was listed");
     let wrong_object = {
         let mut goods = honest();
@@ -401,20 +409,20 @@ fn lies(writer: &mut Writer) {
     };
     let sold = sell(writer, "under another object than the key's", 8, wrong_object);
     sold.deliver(writer, 2);
-    sold.complain(writer, 2, won, |of| of.bad_key(KeyFault::File));
+    sold.convict(writer, |of| of.bad_key(KeyFault::File));
     let mut wrong_commitment = honest();
     wrong_commitment.manifest.commitment = NOTHING;
     let sold = sell(writer, "under another commitment than the key's", 9, wrong_commitment);
     sold.deliver(writer, 2);
-    sold.complain(writer, 2, won, |of| of.bad_key(KeyFault::File));
+    sold.convict(writer, |of| of.bad_key(KeyFault::File));
     let sold = sell(writer, "with another key of a cell", 10, spoilt(|of| of[3].key = NOTHING));
     sold.deliver(writer, 2);
     sold.complain(writer, 2, lost, |of| of.bad_key(KeyFault::File));
     sold.complain(writer, 2, lost, |of| of.other_key_of(2));
-    sold.complain(writer, 2, won, |of| of.other_key_of(3));
+    sold.convict(writer, |of| of.other_key_of(3));
     let sold = sell(writer, "with another mask", 11, honest().with_other_mask());
     sold.deliver(writer, 2);
-    sold.complain(writer, 2, won, |of| of.other_mask());
+    sold.convict(writer, |of| of.other_mask());
     let sold = sell(writer, "with a mask less than there are", 17, honest().with_a_mask_less());
     sold.deliver(writer, 2);
     let of = sold.of(writer, 2);
@@ -433,7 +441,7 @@ fn lies(writer: &mut Writer) {
     let end = Action::EndListing { listing: listing_id(12) };
     writer.act("the listing ended", "its bond stays: an order is open", 1, end);
     sold.complain(writer, 2, lost, |of| of.bad_cell(2));
-    sold.complain(writer, 2, won, |of| of.bad_cell(3));
+    sold.convict(writer, |of| of.bad_cell(3));
     for (listing, why, junk) in [
         (13, "with a cell of another size", vec![7; 1008]),
         (14, "with a cell that does not open", vec![7; 1024]),
@@ -441,15 +449,13 @@ fn lies(writer: &mut Writer) {
         let hash = sealed_hash(&[&junk]);
         let sold = sell(writer, why, listing, spoilt(|of| of[2].sealed = hash));
         sold.deliver(writer, 2);
-        sold.complain(writer, 2, won, |of| {
-            but!(of.bad_cell(2), BadCell { sealed }, *sealed = junk)
-        });
+        sold.convict(writer, |of| but!(of.bad_cell(2), BadCell { sealed }, *sealed = junk));
     }
     let sold =
         sell(writer, "with another cell than is kept", 15, spoilt(|of| of[2].sealed = NOTHING));
     sold.deliver(writer, 2);
     sold.complain(writer, 2, lost, |of| of.other_cell(3));
-    sold.complain(writer, 2, won, |of| of.other_cell(2));
+    sold.convict(writer, |of| of.other_cell(2));
     let nothing = |world: &World, terms: &mut Terms| {
         let label = label_on(&world.id(), 1, &terms.manifest);
         let secret = VaultSecret::from_seed(&[1; 32]);
@@ -458,7 +464,7 @@ fn lies(writer: &mut Writer) {
     };
     let sold = sell_as(writer, "whose capsule holds no key", 16, honest(), nothing);
     sold.deliver(writer, 2);
-    sold.complain(writer, 2, won, |of| of.bad_key(KeyFault::File));
+    sold.convict(writer, |of| of.bad_key(KeyFault::File));
     let late = sold.of(writer, 2).bad_key(KeyFault::File);
     sold.refuse(writer, Status::OrderClosed, ("complained again", "it was upheld"), late);
 }

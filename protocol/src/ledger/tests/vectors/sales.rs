@@ -493,8 +493,13 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
             1,
             Action::List { opening: opening(listing), terms: terms.into() },
         );
+        let early = writer.world.order(number, listing, 3);
+        let why = "no deal was shown to keep the file";
+        writer.refuse(Status::NotCovered, "ordered too early", why, (2, early));
         writer.cover(listing);
     }
+    let end = Action::EndDeal { deal: goods() };
+    writer.refuse(Status::SaleBinds, "end of a sold deal", "its listings take orders", (1, end));
     let buy = |writer: &Writer, order: u8, listing: u8| writer.world.order(order, listing, 3);
     let both = [buy(writer, 1, 1), buy(writer, 2, 2)];
     let both = both.map(|order| writer.world.sign(2, order));
@@ -562,6 +567,9 @@ fn many(writer: &mut Writer) {
     let action = Action::List { opening: opening(LISTING), terms: terms.into() };
     writer.act("free for all", "nothing is paid", 1, action);
     writer.store(50);
+    let early = writer.world.order(0, LISTING, 0);
+    let why = "no deal was shown to keep the file";
+    writer.refuse(Status::NotCovered, "ordered too early", why, (2, early));
     writer.cover(LISTING);
     let orders: Vec<_> = (0..102)
         .map(|number| {
