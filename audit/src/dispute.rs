@@ -154,6 +154,9 @@ impl Auditor {
     fn ask(&mut self, id: OrderId, question: Question) -> Result<(), String> {
         let bond = self.params.complaint_bond.0;
         let due_ms = self.time_ms + self.params.delivery_ms.0;
+        if self.end_of(&question.deal).is_none_or(|end| self.begins_ms(end) < due_ms) {
+            return Err(format!("the nodes of deal {} need not answer", question.deal));
+        }
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
         let in_time = due_ms <= order.access_until_ms && order.proofs.given < 16;
         if order.stage != Stage::Delivered || !in_time {

@@ -308,7 +308,7 @@ impl Auditor {
     }
 
     /// When an epoch begins at the earliest.
-    fn begins_ms(&self, epoch: u64) -> u64 {
+    pub(super) fn begins_ms(&self, epoch: u64) -> u64 {
         let length = self.params.epoch_ms.0;
         let left = (epoch * length).saturating_sub(self.counted_ms);
         self.time_ms + left

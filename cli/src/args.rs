@@ -122,7 +122,7 @@ pub(crate) enum Verb {
     Verify(commands::verify::Args),
     /// Check all that a ledger did, from its blocks alone
     Audit(commands::audit::Args),
-    /// Let another person read a file
+    /// Let another person read a file or folder
     Share(commands::share::Args),
     /// Inspect grants, pass them on, or revoke them
     Grant(commands::grant::Args),

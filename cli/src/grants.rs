@@ -7,10 +7,12 @@ use std::{
 };
 
 use symbolon_protocol::{
-    LedgerTime,
-    grant::{Caveat, GrantToken},
-    id::{AccountId, LinkId},
+    LedgerTime, Millis,
+    grant::{Caveat, GrantToken, ability},
+    id::{AccountId, Hash, LinkId},
     identity::Recipient,
+    limits::CELL_PLAIN_BYTES,
+    wire::storage::RefusalCode,
 };
 
 use crate::{
@@ -84,7 +86,48 @@ pub(crate) struct Limits {
     /// How often it may be passed on, 0 for never
     #[arg(long, value_name = "TIMES")]
     pass_on: Option<u8>,
+    /// Only for the purpose that this text describes: a text, or @FILE. The grant has the text's hash; no node can
+    /// check what somebody does with the file
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
+    /// Only at nodes that have a block of the ledger not older than this, so that a revocation counts at the latest
+    /// then. A quiet ledger makes one block in an epoch: with less than that, nodes refuse while it is quiet
+    #[arg(long, value_name = "AGE", value_parser = units::duration)]
+    fresh: Option<u64>,
+    /// What the holder may do: read, verify, repair, store, delete; without this, read and verify
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    may: Vec<Ability>,
 }
+
+/// What a grant may allow.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Ability {
+    /// Read the file
+    Read,
+    /// Ask nodes whether they still have the shards
+    Verify,
+    /// Read shards to rebuild lost ones
+    Repair,
+    /// Send shards to nodes; the owner pays
+    Store,
+    /// Make nodes delete shards at once whose time is over
+    Delete,
+}
+
+impl Ability {
+    fn bit(self) -> u16 {
+        match self {
+            Self::Read => ability::READ,
+            Self::Verify => ability::VERIFY,
+            Self::Repair => ability::REPAIR,
+            Self::Store => ability::STORE,
+            Self::Delete => ability::DELETE,
+        }
+    }
+}
+
+/// Bytes of a purpose's text at most: a licence is shorter.
+const PURPOSE_BYTES_MAX: u64 = 1 << 20;
 
 impl Limits {
     /// As caveats.
@@ -101,8 +144,61 @@ impl Limits {
         caveats.extend(self.reads.map(|count| Caveat::NodeReads { count }));
         caveats.extend(self.bytes.map(|bytes| Caveat::NodeBytes { bytes }));
         caveats.extend(self.pass_on.map(|links| Caveat::Depth { links }));
+        caveats.extend(self.fresh.map(|ms| Caveat::Staleness { max_ms: Millis(ms) }));
+        if !self.may.is_empty() {
+            let set = self.may.iter().fold(0, |set, one| set | one.bit());
+            caveats.push(Caveat::Abilities { set });
+        }
+        if let Some(purpose) = &self.purpose {
+            let text = home::text_or_file(purpose, PURPOSE_BYTES_MAX)?;
+            caveats.push(Caveat::Purpose { hash: Hash(*blake3::hash(text.as_bytes()).as_bytes()) });
+        }
         Ok(caveats)
     }
+
+    /// Whether only some cells are granted.
+    pub(crate) fn names_cells(&self) -> bool {
+        self.cells.is_some()
+    }
+}
+
+/// Why a folder is not limited to cells.
+pub(crate) fn no_cells_of_a_folder() -> Error {
+    Error::usage("cells are those of one file, and this is a folder")
+        .hint("share the file by itself, or the folder without --cells")
+}
+
+/// What a grant says about the limit for which nodes refuse with a code, in words; nothing if it says nothing about it.
+pub(crate) fn limit(token: &GrantToken, code: RefusalCode) -> Option<String> {
+    use Caveat as C;
+    let is_meant = |caveat: &&Caveat| match code {
+        RefusalCode::OutOfTime => matches!(caveat, C::NotBefore { .. } | C::NotAfter { .. }),
+        RefusalCode::QuotaUsed => matches!(caveat, C::NodeReads { .. } | C::NodeBytes { .. }),
+        RefusalCode::NotAllowed => {
+            matches!(caveat, C::Cells { .. } | C::Abilities { .. } | C::Purpose { .. })
+        }
+        RefusalCode::Stale => matches!(caveat, C::Staleness { .. }),
+        _ => false,
+    };
+    let caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+    let mut words: Vec<_> = caveats.filter(is_meant).map(ToString::to_string).collect();
+    if let (RefusalCode::OutOfTime, Some(sale)) = (code, token.grant.sale) {
+        words.push(C::NotAfter { time_ms: sale.ends_ms }.to_string());
+    }
+    words.dedup();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// The bytes of the file that a grant for some cells covers.
+pub(crate) fn bytes_of_cells(token: &GrantToken) -> Option<(u64, u64)> {
+    let caveats = token.grant.links.iter().flat_map(|link| &link.caveats);
+    let cells = caveats.filter_map(|caveat| match caveat {
+        Caveat::Cells { first, end } => Some((*first, *end)),
+        _ => None,
+    });
+    let (first, end) = cells.reduce(|(first, end), (from, to)| (first.max(from), end.min(to)))?;
+    let byte = |cell: u64| cell.saturating_mul(CELL_PLAIN_BYTES as u64).min(token.manifest.length);
+    (byte(first) < byte(end)).then(|| (byte(first), byte(end)))
 }
 
 /// Whether a text names a grant rather than a file.

@@ -93,6 +93,8 @@ impl Noted {
             disk_reserve: health.disk_reserve,
             height: health.height,
             epoch: health.epoch,
+            block_ms: health.block_ms.map(|time_ms| time_ms.0),
+            block_age_ms: health.block_age_ms,
             view_age_ms: health.view_age_ms,
             registered: health.registered,
             proven_epoch: health.proven_epoch,

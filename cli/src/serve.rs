@@ -119,6 +119,10 @@ pub(crate) struct Rules {
     /// [default: 200]
     #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
     miss_penalty: Option<u16>,
+    /// The part of its collateral that a custodian loses by keeping silent about an order that is refunded for it, in
+    /// hundredths of a percent [default: 200]
+    #[arg(long, value_name = "BP", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    silence_penalty: Option<u16>,
     /// Deposit of a node for each GiB that it offers; it comes back when the node retires [default: 0]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     capacity_deposit: Option<Amount>,
@@ -225,7 +229,7 @@ fn params(plan: &LedgerPlan) -> Params {
         repair_price: plan.rules.repair_price.unwrap_or_default(),
         allowance: plan.rules.allowance.unwrap_or_default(),
         allowance_growth_bp: plan.rules.allowance_growth.unwrap_or_default(),
-        silence_penalty_bp: development.silence_penalty_bp,
+        silence_penalty_bp: plan.rules.silence_penalty.unwrap_or(development.silence_penalty_bp),
         miss_penalty_bp: plan.rules.miss_penalty.unwrap_or(development.miss_penalty_bp),
         capacity_deposit: plan.rules.capacity_deposit.unwrap_or_default(),
         delivery_ms: plan.rules.delivery.map_or(development.delivery_ms, Millis),

@@ -100,13 +100,13 @@ pub use connect::{ConnectOptions, calling_endpoint};
 pub use error::{ClientError, ErrorKind, NotListed};
 pub use library::{
     Agreement, Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
-    FolderPlan, FolderQuote, FolderStored, FolderWalk, GetOptions, GetOutcome, GetPlan, GetReport,
-    Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
-    NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern, PublishReport, PullReport,
-    PutOptions, PutOutcome, PutReport, Readable, Removed, Renewal, Renewing, Replace, SOON,
-    SegmentView, Selection, ShardEvent, ShardEventKind, ShardHealth, ShardHistory, ShardView, Sink,
-    Source, StatView, Stored, Usage, VerifiedObject, VerifyReport, VersionView, is_unprintable,
-    printable, shown, usual_epochs,
+    FolderPlan, FolderQuote, FolderShared, FolderStored, FolderWalk, GetOptions, GetOutcome,
+    GetPlan, GetReport, Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed,
+    Moved, Name, NameError, NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern,
+    PublishReport, PullReport, PutOptions, PutOutcome, PutReport, Readable, ReaderRow, Readers,
+    Removed, Renewal, Renewing, Replace, SOON, SegmentView, Selection, ShardEvent, ShardEventKind,
+    ShardHealth, ShardHistory, ShardView, Sink, Source, StatView, Stored, Usage, VerifiedObject,
+    VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
 };
 pub use market::{
     BuyOutcome, BuyReport, CareReport, CareSums, CareView, CheckedListing, Checks, CustodianState,

@@ -7,6 +7,7 @@
 //! - index: the names and keys on the network; [`Devices`]: how the client keeps in step with the identity's other
 //!   devices;
 //! - [`share`](Library::share): turns a name into a grant;
+//! - readers: who read what this identity has shared, by the nodes' signed words;
 //! - upkeep: where files are stored, and whether nodes still keep them;
 //! - ahead: requests that are sent early.
 //!
@@ -47,6 +48,7 @@ mod moves;
 pub(crate) mod names;
 pub(crate) mod promises;
 mod put;
+mod readers;
 mod renew;
 pub(crate) mod segments;
 mod share;
@@ -66,8 +68,8 @@ pub use crate::catalog::FileKind;
 pub use agreed::Agreement;
 pub use devices::Devices;
 pub use folder::{
-    FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderStored, GetPlan, Moved,
-    NotKept, Removed, Selection, Usage,
+    FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderShared, FolderStored,
+    GetPlan, Moved, NotKept, Removed, Selection, Usage,
 };
 pub use get::{GetOptions, GetOutcome, GetReport, Outgoing, Readable, Sink};
 pub use index::{Growth, IndexView, PublishReport, PullReport};
@@ -77,6 +79,7 @@ pub use names::{
     FileView, FolderWalk, Listed, Name, NameError, NameKind, NameView, NameWalk, Pattern,
     VersionView, is_unprintable, printable, shown,
 };
+pub use readers::{ReaderRow, Readers};
 pub use renew::Renewal;
 pub use segments::Stored;
 pub use source::{Incoming, Source};

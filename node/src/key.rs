@@ -8,8 +8,9 @@ use symbolon_protocol::{
     custody::{CustodyAcceptance, CustodyTerms, DeliverySecret},
     deletion::DeletionReceipt,
     envelope,
-    id::{ChainId, DealId, Hash, NodeId, PeerId, TransactionId},
+    id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, PeerId, TransactionId},
     ledger::transaction::{Acceptance, Action, DealTerms, Transaction},
+    reads::{ReadLog, ReadRow},
 };
 use zeroize::Zeroizing;
 
@@ -93,6 +94,18 @@ impl NodeKey {
         time_ms: LedgerTime,
     ) -> DeletionReceipt {
         DeletionReceipt::build(chain, &self.signing, place, root, time_ms)
+    }
+
+    /// The node's signed statement of who read an object.
+    pub(crate) fn who_read(
+        &self,
+        chain: &ChainId,
+        of: (AccountId, ObjectId),
+        days: std::ops::Range<u32>,
+        time_ms: LedgerTime,
+        rows: Vec<ReadRow>,
+    ) -> ReadLog {
+        ReadLog::build(chain, &self.signing, of, days, time_ms, rows)
     }
 
     /// The node's signed acceptance of a vault share.

@@ -28,6 +28,7 @@ mod offline;
 mod options;
 mod pace;
 mod prove;
+mod reads;
 mod register;
 mod scrub;
 mod serve;

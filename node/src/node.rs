@@ -9,7 +9,7 @@ use std::{
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
-    Amount,
+    Amount, LedgerTime,
     id::{AccountId, NodeId},
     ledger::rows::{Chains, Node as NodeRow, Nodes},
 };
@@ -36,7 +36,9 @@ use crate::{
     offline::{self, Sample},
     options::NodeOptions,
     pace::Pace,
-    prove, register, scrub,
+    prove, reads,
+    reads::Reads,
+    register, scrub,
     serve::{self, GrantCache, KnownClaims, KnownOrders},
     settings::{self, Settings, SettingsError},
     shared::{Shared, View},
@@ -231,6 +233,10 @@ pub struct NodeHealth {
     pub height: u64,
     /// The current epoch.
     pub epoch: u64,
+    /// The time of the newest block that the node has verified and followed; `None` before the first since its start.
+    pub block_ms: Option<LedgerTime>,
+    /// How old that block is by this machine's clock, in milliseconds; `None` before the first.
+    pub block_age_ms: Option<u64>,
     /// For how many milliseconds the node has not known whether there are newer blocks; `None` before the first time.
     pub view_age_ms: Option<u64>,
     /// The last epoch that this process has proven.
@@ -281,6 +287,7 @@ impl Node {
             grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),
             orders: KnownOrders::new(&options.limits),
             claims: KnownClaims::new(&options.limits),
+            reads: Reads::default(),
             schedule: Schedule::default(),
             questions: Schedule::default(),
             view: View::new(height, chain.epoch),
@@ -397,6 +404,7 @@ impl Node {
         });
         let (disk_free, scrub, damaged, counts) = read.await?;
         let age_ms = shared.view.age_ms(shared.host.ticks_ms());
+        let age = shared.block_age();
         Ok(NodeHealth {
             shards: counts.shards,
             used: counts.bytes,
@@ -409,6 +417,8 @@ impl Node {
             received: shared.receive.moved(),
             height: shared.view.height(),
             epoch: shared.view.epoch(),
+            block_ms: age.map(|(block_ms, _)| block_ms),
+            block_age_ms: age.map(|(_, age_ms)| age_ms.0),
             view_age_ms: (age_ms != u64::MAX).then_some(age_ms),
             proven_epoch: *shared.view.proven.borrow(),
             missed: shared.view.proofs().map(|proofs| proofs.missed),
@@ -479,6 +489,8 @@ fn spawn(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks.spawn(async move { follow::keep_fresh(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { prove::prove_windows(&here).await });
+    let here = Arc::clone(shared);
+    tasks.spawn(async move { reads::keep_noting(&here).await });
     let here = Arc::clone(shared);
     tasks.spawn(async move { register::keep_registered(&here).await });
     let here = Arc::clone(shared);

@@ -12,6 +12,7 @@ mod grants;
 mod info;
 mod orders;
 mod read;
+mod reads;
 mod store;
 
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
@@ -265,6 +266,9 @@ async fn answer_request(shared: &Arc<Shared>, stream: &mut Stream) -> Result<(),
         Request::KeepShare { owner, opening, key, index, share, signature } => {
             let offered = custody::Offered { owner, opening, key, index, share, signature };
             custody::keep_share(shared, stream, offered).await
+        }
+        Request::ReadLog { owner, object, from_day, signature } => {
+            reads::answer(shared, stream, (owner, object), from_day, &signature).await
         }
         Request::Release { order } => custody::release(shared, stream, order).await,
         Request::ReleaseClaim { deal } => custody::release_claim(shared, stream, deal).await,

@@ -29,6 +29,7 @@ use crate::{
     node::NodeFailure,
     options::NodeOptions,
     pace::{Bandwidth, Pace},
+    reads::Reads,
     serve::{GrantCache, KnownClaims, KnownOrders, Stop},
     settings::Settings,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) grants: Mutex<GrantCache>,
     pub(crate) orders: KnownOrders,
     pub(crate) claims: KnownClaims,
+    /// Who reads what.
+    pub(crate) reads: Reads,
     pub(crate) view: View,
     /// Bounds the bytes that are sent to peers.
     pub(crate) send: Arc<Pace>,
@@ -76,6 +79,8 @@ pub(crate) struct View {
     height: watch::Sender<u64>,
     /// The signed time of the last block that was followed and stored; 0 before the first.
     block_ms: AtomicU64,
+    /// The tick at which that block was first seen to be the newest.
+    block_tick: AtomicU64,
     /// The ledger's time at tick 0, estimated from blocks, in milliseconds since the Unix epoch.
     ledger_start_ms: AtomicU64,
     /// The latest tick at which no later block existed; `u64::MAX` before the first.
@@ -120,6 +125,7 @@ impl View {
         Self {
             height: watch::Sender::new(height),
             block_ms: AtomicU64::new(0),
+            block_tick: AtomicU64::new(0),
             ledger_start_ms: AtomicU64::new(0),
             fresh_tick: AtomicU64::new(u64::MAX),
             epoch: AtomicU64::new(epoch),
@@ -158,7 +164,9 @@ impl View {
         // A block arrives some time after it was made, so the largest estimate is the best.
         let start = time_ms.saturating_sub(Millis(tick_ms));
         self.ledger_start_ms.fetch_max(start.0, Ordering::AcqRel);
-        self.block_ms.fetch_max(time_ms.0, Ordering::AcqRel);
+        if self.block_ms.fetch_max(time_ms.0, Ordering::AcqRel) < time_ms.0 {
+            self.block_tick.store(tick_ms, Ordering::Release);
+        }
         self.height.send_if_modified(|reached| {
             let further = *reached < height;
             *reached = height.max(*reached);
@@ -294,6 +302,44 @@ impl Shared {
         self.host.blocking(move || work(&store)).await
     }
 
+    /// The time of the newest block that the node has verified and followed, and how old that is by the node's own
+    /// clocks. The machine's clock may be set back, but the one that counts from the start goes on. `None` before the
+    /// first block since the start.
+    pub(crate) fn block_age(&self) -> Option<(LedgerTime, Millis)> {
+        let block_ms = self.view.block_ms();
+        let seen_tick = self.view.block_tick.load(Ordering::Acquire);
+        let since_seen = Millis(self.host.ticks_ms().saturating_sub(seen_tick));
+        let age = self.host.now_ms().ahead_of(block_ms).max(since_seen);
+        (block_ms != LedgerTime::ZERO).then_some((block_ms, age))
+    }
+
+    /// Makes sure that the newest block that the node has verified is at most `max` old, by the node's own clock. A
+    /// server may keep blocks back, so its word that there is none does not count. Asks the ledger for a newer one.
+    pub(crate) async fn has_recent_block(&self, max: Millis) -> Result<(), Stop> {
+        let is_recent = |age: Option<(LedgerTime, Millis)>| age.is_some_and(|(_, age)| age <= max);
+        if is_recent(self.block_age()) {
+            return Ok(());
+        }
+        // A peer that asks again and again does not make the node ask its ledger as often.
+        self.freshen(ASK_AGAIN_MS).await?;
+        match self.block_age() {
+            Some((_, age)) if age <= max => Ok(()),
+            Some((block_ms, age)) => Err(Stop::refused(
+                RefusalCode::Stale,
+                format!(
+                    "this node's view of the ledger is {} old: its newest block is of {}. The grant accepts {}",
+                    age.words(),
+                    block_ms.utc(),
+                    max.words()
+                ),
+            )),
+            None => Err(Stop::refused(
+                RefusalCode::Stale,
+                "this node has not verified a block of its ledger since its start",
+            )),
+        }
+    }
+
     /// Makes sure that the view is at most `max_ms` old. Asks the ledger if it is older.
     pub(crate) async fn freshen(&self, max_ms: u64) -> Result<(), Stop> {
         if self.view.age_ms(self.host.ticks_ms()) <= max_ms {
@@ -303,15 +349,17 @@ impl Shared {
         let head = match self.ledger.head().await {
             Ok(head) => head,
             Err(error) => {
-                let message = format!("this node cannot reach its ledger: {error}");
+                let view = self.view_words();
+                let message = format!("this node cannot reach its ledger: {error}; {view}");
                 return Err(Stop::refused(RefusalCode::Stale, message));
             }
         };
         if let Some(late) = self.ledger.overdue() {
             let message = format!(
                 "this node's view of the ledger may be old: a block is {} s late. The ledger stands still, its server holds \
-                 blocks back, or this machine's clock is wrong",
-                late.0 / 1_000
+                 blocks back, or this machine's clock is wrong; {}",
+                late.0 / 1_000,
+                self.view_words()
             );
             return Err(Stop::refused(RefusalCode::Stale, message));
         }
@@ -320,11 +368,23 @@ impl Shared {
         if timeout(CATCH_UP, caught_up).await.is_err() {
             return Err(Stop::refused(
                 RefusalCode::Stale,
-                "this node has not followed the newest blocks yet",
+                format!("this node has not followed the newest blocks yet: {}", self.view_words()),
             ));
         }
+        // The head is verified, and all up to it is followed.
+        self.view.reached(head.header.height, head.header.facts.time_ms, asked_ms);
         self.view.is_fresh(asked_ms);
         Ok(())
+    }
+
+    /// How old the view is and since when, for a person.
+    fn view_words(&self) -> String {
+        match self.block_age() {
+            Some((block_ms, age)) => {
+                format!("its newest block is of {}, {} ago", block_ms.utc(), age.words())
+            }
+            None => String::from("it has verified no block since its start"),
+        }
     }
 
     /// Takes over settings. Returns whether they are new.
@@ -352,6 +412,9 @@ impl Shared {
 
 /// Registrations that are remembered. Fewer than this are under way at once.
 const ANNOUNCED_MAX: usize = 16;
+
+/// How long an answer of the ledger counts as new for a node that looks for a newer block, in milliseconds.
+const ASK_AGAIN_MS: u64 = 1_000;
 
 /// How long a peer waits for the node to follow the newest blocks.
 const CATCH_UP: Duration = Duration::from_secs(3);

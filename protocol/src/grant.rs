@@ -10,6 +10,7 @@
 mod authorize;
 mod chain;
 mod codec;
+mod objects;
 mod sale;
 mod token;
 mod words;
@@ -27,6 +28,7 @@ use crate::{
 
 pub use authorize::{Access, Authorized, Quota};
 pub use chain::{VerifiedGrant, verify_first_link};
+pub use objects::{Member, ObjectSet};
 pub use sale::{PaidOrder, Sale, bought, mandate, mandate_id, market_audience, verify_mandate};
 pub use token::{GrantToken, TokenError};
 
@@ -39,7 +41,7 @@ choice! {
             object: ObjectId,
         },
         /// Only these abilities: a set of the bits in [`ability`]. A first link without this caveat, or
-        /// without [`Caveat::Object`], allows nothing.
+        /// without [`Caveat::Object`] or [`Caveat::Objects`], allows nothing.
         Abilities = 2 {
             /// The bits.
             set: u16,
@@ -81,10 +83,17 @@ choice! {
             /// How many.
             links: u8,
         },
-        /// The node's revocation set may be at most this old, in milliseconds, or it refuses.
+        /// The newest block of the ledger that the node has verified may be at most this old by its clock, in milliseconds,
+        /// or it refuses.
         Staleness = 10 {
             /// How old.
             max_ms: Millis,
+        },
+        /// Only objects under this root: the first link of a grant for several objects, such as the files of a folder.
+        /// It stands in place of [`Caveat::Object`].
+        Objects = 11 {
+            /// The root of the tree over their ids.
+            root: Hash,
         },
     }
 }
@@ -121,12 +130,15 @@ pub struct Link {
 /// A chain as it travels: decoded, not yet verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Version of this layout: 1.
+    /// Version of this layout: 1 for one object, 2 for several.
     pub version: u8,
     /// Whose permission it is: the owner of the object.
     pub root: AccountId,
     /// The order that passes a mandate, link 0, on to a buyer. Only a mandate has one.
     pub sale: Option<Sale>,
+    /// Where the requested object stands among the objects of the grant. Only a grant for several has one. No link
+    /// covers it, so the holder puts in the object that it asks for.
+    pub member: Option<Member>,
     /// From the root's first delegation to the holder's.
     pub links: Vec<Link>,
 }
@@ -192,20 +204,24 @@ pub enum GrantError {
         /// What is missing.
         what: &'static str,
     },
+    /// A first link that names several objects without a place among them, a place without such a link, or another link
+    /// that names several.
+    #[error("the grant does not say right which of its objects it is for")]
+    Membership,
     /// An ability that the grant does not have, or a request for none.
     #[error("the grant does not allow this")]
     NotAllowed,
     /// Cells outside the grant's range.
-    #[error("the grant does not cover these cells")]
+    #[error("the grant covers only a part of the object, and not these cells")]
     WrongCells,
     /// The grant has not begun.
-    #[error("the grant begins at {time_ms} ms")]
+    #[error("the grant begins at {}", time_ms.utc())]
     NotYet {
         /// When it begins.
         time_ms: LedgerTime,
     },
     /// The grant has ended.
-    #[error("the grant ended at {time_ms} ms")]
+    #[error("the grant ended at {}", time_ms.utc())]
     Expired {
         /// When it ended.
         time_ms: LedgerTime,
@@ -266,6 +282,18 @@ impl Grant {
             (Some(sale), [_]) => Some(sale.holder),
             (_, links) => links.last().map(|link| link.audience),
         }
+    }
+
+    /// The same grant, for a request about another of its objects.
+    #[must_use]
+    pub fn of_member(&self, member: Member) -> Self {
+        Self { version: 2, member: Some(member), ..self.clone() }
+    }
+
+    /// Whether it is for several objects.
+    #[must_use]
+    pub fn is_for_several(&self) -> bool {
+        self.member.is_some()
     }
 
     /// When it ends, in milliseconds since the Unix epoch. `None` if nothing in it ends it.

@@ -93,6 +93,7 @@ pub mod merkle;
 pub mod names;
 pub mod preview;
 pub mod proof;
+pub mod reads;
 pub mod session;
 pub mod signature;
 pub mod text;

@@ -46,6 +46,18 @@ pub const GRANT_LINKS_MAX: usize = 8;
 /// Bytes of a grant chain at most.
 pub const GRANT_BYTES_MAX: usize = 2048;
 
+/// Objects that one grant opens at most.
+pub const GRANT_OBJECTS_MAX: usize = 1 << 16;
+
+/// Readers and rights of one object that a node lists for one day. The rest is one row more.
+pub const READ_ROWS_OF_DAY: usize = 64;
+
+/// Days for which a node keeps who read what.
+pub const READ_DAYS_KEPT: u32 = 31;
+
+/// Rows of one answer about who read an object at most: fifteen days that are full, in about 100 KB.
+pub const READ_ROWS_MAX: usize = 15 * (READ_ROWS_OF_DAY + 1);
+
 /// Custodians of one vault at most.
 pub const CUSTODIANS_MAX: usize = 32;
 

@@ -85,6 +85,53 @@ impl Extend<Hash> for Builder {
     }
 }
 
+/// A whole tree in memory, for the paths of many leaves.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The leaves, then what stands above them, up to the top. An odd one at the end of a level stands in the next
+    /// level too.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over these leaves.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = alloc::vec![leaves];
+        while let Some(last) = levels.last().filter(|last| 1 < last.len()) {
+            let above = last.chunks(2).map(|pair| match pair {
+                [left, right] => node(left, right),
+                odd => odd[0],
+            });
+            let above = above.collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// Its root.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let top = self.levels.last().and_then(|last| last.first()).copied();
+        root(self.levels[0].len() as u64, &top.unwrap_or(Hash([0; 32])))
+    }
+
+    /// The siblings that lead from one leaf to the root: see [`path`].
+    #[must_use]
+    pub fn path(&self, index: u64) -> Vec<Hash> {
+        let Some(mut at) = usize::try_from(index).ok().filter(|at| *at < self.levels[0].len())
+        else {
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for level in &self.levels {
+            out.extend(level.get(at ^ 1));
+            at /= 2;
+        }
+        out
+    }
+}
+
 /// The siblings that lead from one leaf to the root, from the leaf's level upward. If the tree has no such
 /// leaf, the path is empty and proves nothing.
 #[must_use]
@@ -197,6 +244,9 @@ mod tests {
             let leaves = leaves(count);
             let root = built(&leaves);
             assert_eq!(root, super::root(count, &top(&leaves)), "as they come or all at once");
+            let whole = Tree::new(leaves.clone());
+            assert_eq!(whole.root(), root);
+            assert!((0..=count).all(|index| whole.path(index) == path(&leaves, index)));
             assert!(roots.insert(root));
             for (index, leaf) in (0..count).zip(&leaves) {
                 let path = path(&leaves, index);
@@ -228,6 +278,8 @@ mod tests {
     fn what_has_no_path() {
         let (leaves, root) = (leaves(3), built(&leaves(3)));
         assert!(path(&leaves, 3).is_empty() && path(&[], 0).is_empty());
+        let none = Tree::new(Vec::new());
+        assert!(none.path(0).is_empty() && none.root() == Builder::new().finish());
         let index = MerkleError::Index { index: 3, count: 3 };
         assert_eq!(verify(&root, 3, 3, &leaves[2], &[]), Err(index));
         let short = MerkleError::PathLength { found: 0, expected: 1 };

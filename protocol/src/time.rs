@@ -60,6 +60,12 @@ impl Millis {
         Self(self.0.saturating_mul(times))
     }
 
+    /// It in its largest whole unit, for a person: from twice the unit on, rounded down.
+    #[must_use]
+    pub const fn words(self) -> Words {
+        Words(self.0)
+    }
+
     /// The number of steps that cover this length. A step of zero counts as a millisecond.
     #[must_use]
     pub fn steps_of(self, step: Self) -> u64 {
@@ -98,6 +104,12 @@ impl LedgerTime {
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// It as a date, for a person.
+    #[must_use]
+    pub const fn utc(self) -> Utc {
+        Utc(self.0)
     }
 
     /// The machine time at which the clock of the machine that orders transactions shows this moment: blocks have the
@@ -142,6 +154,47 @@ impl MachineTime {
     }
 }
 
+/// A time as `2026-10-01 12:00:00 UTC`, in the proleptic Gregorian calendar. See [`LedgerTime::utc`].
+#[derive(Clone, Copy, Debug)]
+pub struct Utc(u64);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY_S: u64 = 86_400;
+        let seconds = self.0 / 1000;
+        let (days, rest) = (seconds / DAY_S, seconds % DAY_S);
+        // Years begin on 1 March and are counted from year 0, so that the leap day comes last. Between that
+        // day and 1 January 1970 lie 719468 days; 400 years have 146097 days.
+        let shifted = days + 719_468;
+        let (era, day) = (shifted / 146_097, shifted % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let date = day - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + next;
+        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+        write!(f, "{year:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+/// A length of time in its largest whole unit, such as `10 min`. See [`Millis::words`].
+#[derive(Clone, Copy, Debug)]
+pub struct Words(u64);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (second, minute, hour, day) = (1_000, 60_000, 3_600_000, 86_400_000);
+        match self.0 {
+            ms if ms < 2 * second => write!(f, "{ms} ms"),
+            ms if ms < 2 * minute => write!(f, "{} s", ms / second),
+            ms if ms < 2 * hour => write!(f, "{} min", ms / minute),
+            ms if ms < 2 * day => write!(f, "{} h", ms / hour),
+            ms => write!(f, "{} days", ms / day),
+        }
+    }
+}
+
 macro_rules! as_numbers {
     ($($name:ident),*) => {$(
         impl Encode for $name {
@@ -169,7 +222,40 @@ as_numbers!(Millis, LedgerTime, MachineTime);
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString;
+
     use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        for (time_ms, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (951_868_800_000, "2000-03-01 00:00:00 UTC"),
+            (1_790_855_999_999, "2026-10-01 11:59:59 UTC"),
+            (4_107_542_399_000, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(LedgerTime(time_ms).utc().to_string(), text);
+        }
+        // The largest time does not overflow.
+        assert!(LedgerTime::NEVER.utc().to_string().ends_with("UTC"));
+    }
+
+    #[test]
+    fn lengths_are_told_in_their_largest_unit() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (1_999, "1999 ms"),
+            (2_000, "2 s"),
+            (119_999, "119 s"),
+            (600_000, "10 min"),
+            (7_200_000, "2 h"),
+            (172_800_000, "2 days"),
+        ] {
+            assert_eq!(Millis(ms).words().to_string(), text);
+        }
+    }
 
     #[test]
     fn a_clock_is_believed_within_what_blocks_say() {

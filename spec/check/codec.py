@@ -129,6 +129,9 @@ def encode(kind, value):
         return value
     if kind[0] == "?":
         return b"\0" if value is None else b"\1" + encode(kind[1:], value)
+    if kind[0] == "~":
+        # A field that is there or not by the version of its record: a guard reads it.
+        return b"" if value is None else encode(kind[1:], value)
     if kind == "bytes":
         return encode("u32", len(value)) + value
     if kind[0] == "[":

@@ -17,6 +17,7 @@ LEAF = 1024
 
 layout("""
 record Manifest: version u8, codec u8, mask u8, required u8, total u8, object b16, length u64, commitment b32, content_root b32
+record LeafParts: key b32, sealed b32, plain b32
 record PreviewCell: cell u64, key b32, sealed bytes, path [b32]
 record Preview: cells [PreviewCell]
 """)
@@ -190,11 +191,25 @@ def open_cell(key, end, sealed, size):
     return plain
 
 
+def key_hash(key):
+    return derive("symbolon 2026 cell key v1", key)
+
+
+def sealed_hash(sealed):
+    return derive("symbolon 2026 sealed cell v1", sealed)
+
+
+def plain_hash(key, plain):
+    return keyed(derive("symbolon 2026 plain cell key v1", key), plain)
+
+
+def leaf_of(number, parts):
+    return derive("symbolon 2026 content leaf v1", concat(
+        ("u64", number), parts["key"], parts["sealed"], parts["plain"]))
+
+
 def leaf(number, key, sealed, plain):
-    k = derive("symbolon 2026 cell key v1", key)
-    s = derive("symbolon 2026 sealed cell v1", sealed)
-    p = keyed(derive("symbolon 2026 plain cell key v1", key), plain)
-    return derive("symbolon 2026 content leaf v1", concat(("u64", number), k, s, p))
+    return leaf_of(number, {"key": key_hash(key), "sealed": sealed_hash(sealed), "plain": plain_hash(key, plain)})
 
 
 def content_node(left, right):

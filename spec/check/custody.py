@@ -14,6 +14,7 @@ record VaultKey: commitments [b32]
 record Capsule: r b32, r2 b32, c b32, e b32, f b32
 record DeliveryKey: point b32, e b32, z b32
 record Release: index u8, u b32, v b32, e b32, z_share b32, z_blind b32
+record ShownKey: shared b32, e b32, z b32
 record CustodyAcceptance: node b32, index u8, expires_ms u64, signature b64
 """)
 
@@ -178,18 +179,44 @@ def combined(releases, secret, required, c):
         seen.add(release["index"])
     if len(releases) < required or required < 1:
         raise No("TooFew")
-    used = releases[:required]
-    shared = NEUTRAL
-    for release in used:
-        own, factor = release["index"], 1
-        for other in (one["index"] for one in used if one["index"] != own):
-            factor = factor * other * pow(other - own, -1, ORDER) % ORDER
-        shared = add(shared, times(factor, point(release["v"])))
-        shared = add(shared, negate(times(factor * secret, point(release["u"]))))
+    blinds, values = weighted(releases[:required])
+    shared = add(values, negate(times(secret, blinds)))
     key = ristretto_encode(shared if c is None else add(c, negate(shared)))
     if key == bytes(32):
         raise No("Identity")
     return key
+
+
+def weighted(used):
+    """The sums of `l_i U_i` and `l_i V_i`, with the Lagrange coefficients at zero."""
+    blinds, values = NEUTRAL, NEUTRAL
+    for release in used:
+        own, factor = release["index"], 1
+        for other in (one["index"] for one in used if one["index"] != own):
+            factor = factor * other * pow(other - own, -1, ORDER) % ORDER
+        blinds = add(blinds, times(factor, point(release["u"])))
+        values = add(values, times(factor, point(release["v"])))
+    return blinds, values
+
+
+def shown_point(shown, capsule, releases, required, delivery, context):
+    """The key point that releases open, as their buyer shows it; all zero if the capsule holds no key."""
+    if len(releases) < required or required < 1:
+        raise No("TooFew")
+    blinds, values = weighted(releases[:required])
+    yb = point(delivery["point"])
+    # Custodians who work together can make a sum the identity.
+    shared = ristretto_decode(shown["shared"])
+    if shared is None:
+        raise No("Point")
+    e, z = scalar(shown["e"]), scalar(shown["z"])
+    a = sum_of((z, BASE), (-e, yb))
+    b = sum_of((z, blinds), (-e, shared))
+    statement = concat(context, delivery["point"], ristretto_encode(blinds), shown["shared"],
+                       *map(ristretto_encode, (a, b)))
+    if hash_scalar("symbolon 2026 shown key proof v1", statement) != e:
+        raise No("Proof")
+    return ristretto_encode(add(point(capsule["c"]), negate(add(values, negate(shared)))))
 
 
 # The way of a share to a custodian.
@@ -281,6 +308,15 @@ def run_claim(case):
     return "ok" if opened == _hex(case, "index_key") else "WrongKey"
 
 
+def run_shown(case):
+    releases = [decode("PostedRelease", bytes.fromhex(one)) for one in case["releases"]]
+    found = shown_point(_of(case, "shown", "ShownKey"), _of(case, "capsule", "Capsule"), releases, case["required"],
+                        _of(case, "delivery", "DeliveryKey"), _context(case))
+    if found == bytes(32):
+        raise No("Identity")
+    return "ok" if listing_key(found).hex() == case["listing_key"] else "WrongKey"
+
+
 def run_deposit(case):
     vault, owner, node = _of(case, "vault_key", "VaultKey"), _hex(case, "owner"), _hex(case, "node")
     terms = custody_terms(_hex(case, "chain"), _hex(case, "vault"), owner, vault, case["index"], node)
@@ -293,7 +329,7 @@ def run_deposit(case):
 VECTORS = {
     "custody/capsule.json": run_capsule, "custody/delivery.json": run_delivery,
     "custody/release.json": run_release, "custody/combine.json": run_combine,
-    "custody/deposit.json": run_deposit, "custody/claim.json": run_claim, "custody/capsule_limits.json": run_capsule,
+    "custody/deposit.json": run_deposit, "custody/claim.json": run_claim, "custody/shown.json": run_shown, "custody/capsule_limits.json": run_capsule,
     "custody/release_limits.json": run_release, "custody/combine_limits.json": run_combine,
     "custody/deposit_limits.json": run_deposit,
 }

@@ -1,21 +1,25 @@
 """grant.md: chains of links, requests, revocations, sales, tokens."""
 
 from codec import GUARDS, Reader, concat, decode, encode, layout
+from content import content_path_holds
 from identity import TEXT_MAX
 from primitives import No, bech32m, derive, hpke_open, signed
 
 LINKS_MAX = 8
 BYTES_MAX = 2048
+OBJECTS_MAX, PATH_MAX = 65_536, 16
 ABILITIES = 1 | 2 | 4 | 8 | 16
 READ, STORE, DELETE = 1, 8, 16
 
 layout("""
 choice Caveat: 1 object id b16; 2 abilities set u16; 3 not_before ms u64; 4 not_after ms u64; \\
   5 cells first u64, end u64; 6 node_reads count u64; 7 node_bytes bytes u64; \\
-  8 purpose hash b32; 9 depth links u8; 10 staleness ms u64
+  8 purpose hash b32; 9 depth links u8; 10 staleness ms u64; \\
+  11 objects root b32
 record Link: audience b32, nonce b8, caveats [Caveat], signature b64
 record Sale: order b16, holder b32, ends u64
-record Grant: version u8, root b32, sale ?Sale, links [Link]
+record Member: index u32, count u32, path [b32]
+record Grant: version u8, root b32, sale ?Sale, member ~Member, links [Link]
 record Token: version u8, chain b32, grant Grant, manifest Manifest, key_box bytes
 """)
 
@@ -35,9 +39,12 @@ def _link(reader):
 def _grant(reader):
     begin = reader.at
     out = {"version": reader.number("u8")}
-    if out["version"] != 1:
+    if out["version"] not in (1, 2):
         raise No("Tag")
-    out |= {"root": reader.take(32), "sale": reader.value("?Sale"), "links": []}
+    out |= {"root": reader.take(32), "sale": reader.value("?Sale"), "member": None, "links": []}
+    if out["version"] == 2:
+        out["member"] = {"index": reader.number("u32"), "count": reader.number("u32")}
+        out["member"]["path"] = [reader.take(32) for _ in range(reader.count(PATH_MAX))]
     for _ in range(reader.count(LINKS_MAX)):
         out["links"].append(reader.value("Link"))
         if reader.at - begin > BYTES_MAX:
@@ -110,6 +117,9 @@ def verify(chain, grant):
                 raise No("UnknownAbility")
             if caveat["_"] == "depth" and len(links) - 1 - place > caveat["links"]:
                 raise No("TooDeep")
+    sets = [sum(caveat["_"] == "objects" for caveat in link["caveats"]) for link in links]
+    if sets[0] != bool(grant["member"]) or any(sets[1:]):
+        raise No("Membership")
     check_sale(chain, grant)
     found, own = digests(chain, grant)
     issuers = [grant["root"]] + holders(grant)
@@ -140,7 +150,7 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
     if cells is not None and cells[0] >= cells[1]:
         raise No("WrongCells")
     named = {caveat["_"] for caveat in links[0]["caveats"]}
-    if "object" not in named:
+    if not named & {"object", "objects"}:
         raise No("Unnamed")
     if "abilities" not in named:
         raise No("Unnamed")
@@ -153,6 +163,8 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
         for caveat in link["caveats"]:
             kind = caveat["_"]
             if kind == "object" and caveat["id"] != object_id:
+                raise No("WrongObject")
+            if kind == "objects" and not proves(grant["member"], caveat["root"], object_id):
                 raise No("WrongObject")
             if kind == "abilities" and ability & ~caveat["set"]:
                 raise No("NotAllowed")
@@ -185,6 +197,18 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
     return left
 
 
+def proves(member, root, object_id):
+    """Whether an object is one of those under a root."""
+    if member["count"] > OBJECTS_MAX:
+        return False
+    leaf = derive("symbolon 2026 grant object v1", object_id)
+    try:
+        content_path_holds(root, member["index"], member["count"], leaf, member["path"])
+    except No:
+        return False
+    return True
+
+
 def check_order(mandate, sale, paid, now):
     """Refuses a sale that is not what the ledger's rows say of its order."""
     if now >= sale["ends"]:
@@ -212,7 +236,7 @@ def mandate_holds(chain, seller, link, object_id):
     """Whether a ledger accepts a mandate for a listing."""
     caveats = link["caveats"]
     named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
-    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness"}
+    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "objects"}
     if link["audience"] != market(chain):
         return False
     if not named.get("object") or any(caveat["id"] != object_id for caveat in named["object"]):
@@ -228,7 +252,7 @@ def mandate_holds(chain, seller, link, object_id):
     if forbidden & set(named):
         return False
     try:
-        verify(chain, {"version": 1, "root": seller, "sale": None, "links": [link]})
+        verify(chain, {"version": 1, "root": seller, "sale": None, "member": None, "links": [link]})
     except No:
         return False
     return True
@@ -244,7 +268,7 @@ def mandate_id(chain, seller, link):
 def token(text, wrap_secret):
     """The file key in a token, and the token."""
     data = bech32m("grant", text, TEXT_MAX)
-    if data[:1] not in (b"", b"\x01"):
+    if data[:1] not in (b"", b"\x01", b"\x02"):
         raise No("Version")
     try:
         read = decode("Token", data)
@@ -252,12 +276,15 @@ def token(text, wrap_secret):
         raise No(f"Layout.{no.name}") from None
     if len(read["key_box"]) != 80:
         raise No("Sealed")
+    if read["version"] == 2 and not read["grant"]["member"]:
+        raise No("Grant.Membership")
     try:
         last = verify(read["chain"], read["grant"])[1]
     except No as no:
         raise No(f"Grant.{no.name}") from None
     aad = concat(read["chain"], last, ("Manifest", read["manifest"]))
-    key = hpke_open(wrap_secret, b"symbolon 2026 grant key box v1", aad, read["key_box"])
+    info = b"symbolon 2026 grant folder box v1" if read["version"] == 2 else b"symbolon 2026 grant key box v1"
+    key = hpke_open(wrap_secret, info, aad, read["key_box"])
     if key is None or len(key) != 32:
         raise No("Sealed")
     if derive("symbolon 2026 commit v1", key) != read["manifest"]["commitment"]:
@@ -317,6 +344,18 @@ def run_authorize(case):
     return _same(all(case[name] == value for name, value in found.items()))
 
 
+def run_objects(case):
+    try:
+        grant = decode("Grant", _hex(case, "grant"))
+    except No as no:
+        raise No(f"Decode.{no.name}") from None
+    chain = _hex(case, "chain")
+    verify(chain, grant)
+    authorize(
+        chain, grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), READ, [0, 4], 5, None)
+    return "ok"
+
+
 def run_token(case):
     text = ("TooLong", "Form", "Prefix", "Damaged")
     try:
@@ -336,11 +375,12 @@ def run_sale(case):
     if market(chain) != _hex(case, "audience"):
         return "mismatch"
     sale = {"order": _hex(case, "order"), "holder": _hex(case, "holder"), "ends": case["ends_ms"]}
-    _, own = verify(chain, {"version": 1, "root": seller, "sale": sale, "links": [mandate]})
+    _, own = verify(chain, {"version": 1, "root": seller, "sale": sale, "member": None, "links": [mandate]})
     return "ok" if own == _hex(case, "digest") else "OtherDigest"
 
 
 VECTORS = {
     "grant/verify.json": run_verify, "grant/authorize.json": run_authorize, "grant/token.json": run_token,
     "grant/limits.json": run_verify, "grant/quotas.json": run_authorize, "grant/sale.json": run_sale,
+    "grant/objects.json": run_objects,
 }

@@ -5,11 +5,12 @@ import re
 
 import layouts  # noqa: F401
 from codec import TYPES, concat, decode, encode
-from content import Layout
+from content import STRIPES, CELL, Layout
 from custody import (
     acceptance_holds, capsule_holds, claim_context, custody_terms, delivery_holds, label, release_context, release_holds,
     vault_refused,
 )
+from dispute import DISMISSED, UPHELD, Place, asked_place, judge_answers, judge_cell, judge_kept, judge_key, kept_holds, leaf_holds
 from grant import mandate_holds, mandate_id, market
 from primitives import No, derive, signed
 from proof import challenge_seed, challenges, counts, part_holds, state_root
@@ -26,16 +27,19 @@ CHANGES_MAX, TURN_CHANGES_MAX, STEPS_MAX, LEAVING_MAX = 384, 128, 512, 1024
 TICKS, ONION = 4096, 65_536
 KEPT_EPOCHS, LATE_BLOCKS = 100, 8
 PRICE_MAX, ENVELOPE = 10**18, 152
-CODES = {name: code for code, name, _ in TYPES["Status"][1]}
+GIVEN_MAX, COVERED_MAX, EVENTS_OF_ORDER = 16, 256, 68
+# The order of refusals is that of the table.
+CODES = {name: place for place, (_, name, _) in enumerate(TYPES["Status"][1])}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
-    KEPT_UNTIL, DEGRADED, CARES, REPAIRS = range(1, 28)
+    KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS = range(1, 32)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
     VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
     REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
     LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing", CARES: "Care", REPAIRS: "Repair",
+    SALES: "Sold", MANDATES: "b16", DRAWS: "Draw", ANSWERS: "Answer",
 }
 
 
@@ -85,7 +89,7 @@ RANGES = {
     "deposit": (0, PRICE_MAX), "dead_after_epochs": (2, 1000), "claim_epochs": (1, 1000),
     "collateral_epochs": (0, 1000),
     "repair_price": (0, PRICE_MAX), "allowance": (0, PRICE_MAX), "miss_penalty_bp": (0, BP), "silence_penalty_bp": (0, BP),
-    "capacity_deposit": (0, PRICE_MAX),
+    "capacity_deposit": (0, PRICE_MAX), "listing_bond_bp": (0, 10 * BP), "complaint_bond": (0, PRICE_MAX),
 }
 
 
@@ -291,6 +295,7 @@ UNITS = {
     "RotateVault": lambda action: len(action["custodians"]) + len(action["key"]["commitments"]),
     "SetCare": lambda action: len(action["deals"]), "ClaimRepair": lambda action: 1,
     "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
+    "CoverListing": lambda action: len(action["deals"]), "Complain": lambda action: 5, "AnswerCell": lambda action: 5,
 }
 WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
@@ -311,7 +316,7 @@ def fee_of(params, action):
     fee = params["fee_base"] + params["fee_byte"] * size + params["fee_check"] * units
     if kind == "Faucet":
         return 0
-    return part(fee, params["duty_fee_bp"]) if kind in ("Prove", "PostRelease", "Acknowledge") else fee
+    return part(fee, params["duty_fee_bp"]) if kind in ("Prove", "PostRelease", "Acknowledge", "AnswerCell") else fee
 
 
 def receivers(action):
@@ -403,7 +408,9 @@ class Block:
             weight -= sum(care_weight(len(one["pads"])) for one in action["deals"]
                           if self.state.has(CARES, owned_id("deal id v2", sender, one["opening"])))
         new = [account for account in receivers(action) if not self.state.has(ACCOUNTS, account)]
-        return fee_of(params, action) + params["deposit"] * len(new), params["deposit"] * weight
+        draws = kind == "List" and action["terms"]["preview_cells"] > 0 \
+            and not self.state.has(DRAWS, action["terms"]["manifest"]["content_root"])
+        return fee_of(params, action) + params["deposit"] * (len(new) + draws), params["deposit"] * weight
 
     def give_back(self, to, weight):
         self.bind(to, -self.chain["params"]["deposit"] * weight)
@@ -448,24 +455,30 @@ class Block:
         late = max(params["delivery_ms"] // 64, 1000)
         if self.now - parent_ms >= late:
             chain["gap_from_ms"], chain["gap_until_ms"] = parent_ms, self.now
+        events = ORDERS_MAX * EVENTS_OF_ORDER
         for key in self.state.keys(DUE)[:ORDERS_MAX]:
             due_ms, order_id = int.from_bytes(key[:8], "big"), key[8:]
             if due_ms > self.now:
                 break
             order = self.state.get(ORDERS, order_id)
+            asked, kind = order["asked"], order["state"]["_"]
+            events -= max(EVENTS_OF_ORDER, 4 + len(asked["keys"]) if asked else 0)
+            if events < 0:
+                break
             stood_still = chain["gap_from_ms"] < due_ms and due_ms + late <= chain["gap_until_ms"]
             again = min(self.now + params["delivery_ms"], U64)
-            if order["state"]["_"] == "delivered":
+            if self.state.get(LISTINGS, order["listing"])["state"]["_"] == "frozen":
+                self.refund(order_id, order, "frozen")
+            elif kind == "delivered":
                 self.settle(order_id, order, b"")
-            elif stood_still and again < order["access_until_ms"]:
-                self.state.drop(DUE, key)
-                order["due_ms"] = again
-                self.state.put(DUE, big(again) + order_id, {})
-                self.state.put(ORDERS, order_id, order)
+            elif stood_still and (kind == "asked" or again < order["access_until_ms"]):
+                self.set_due(order_id, order, again)
+            elif kind == "asked":
+                self.unanswered(order_id, order)
             else:
                 if not stood_still:
                     self.penalise_silent(order_id, order)
-                self.refund(order_id, order)
+                self.refund(order_id, order, "not_delivered")
 
     def penalise_silent(self, order_id, order):
         """Custodians that had the whole time and have posted nothing lose a part of their collateral."""
@@ -483,10 +496,103 @@ class Block:
             reason = {"_": "silent", "node": node_id, "order": order_id}
             self.move({"_": "collateral"}, {"_": "repair"}, penalty, reason)
 
-    def refund(self, order_id, order):
-        self.close_hold({"_": "order", "order": order_id}, order["buyer"], {"_": "sale", "order": order_id})
+    def set_due(self, order_id, order, due_ms):
         self.state.drop(DUE, big(order["due_ms"]) + order_id)
-        order["state"] = {"_": "refunded"}
+        order["due_ms"] = due_ms
+        self.state.put(DUE, big(due_ms) + order_id, {})
+        self.state.put(ORDERS, order_id, order)
+
+    # What a sale binds.
+
+    def sold(self, seller, object_id):
+        return self.state.get(SALES, seller + object_id) or {"listings": 0, "orders": 0, "until_ms": 0}
+
+    def sale_binds(self, seller, object_id):
+        row = self.sold(seller, object_id)
+        return row["listings"] > 0 or row["orders"] > 0 or self.now < row["until_ms"]
+
+    def change_sale(self, listing, listings, orders, until_ms=0):
+        key = listing["seller"] + listing["terms"]["manifest"]["object"]
+        row = self.sold(listing["seller"], listing["terms"]["manifest"]["object"])
+        row["listings"] += listings
+        row["orders"] += orders
+        row["until_ms"] = max(row["until_ms"], until_ms)
+        self.state.put(SALES, key, row)
+
+    def close_sale(self, listing_id, listing, until_ms):
+        """An order binds no more money."""
+        listing["open"] -= 1
+        self.change_sale(listing, 0, -1, until_ms)
+        self.free_bond(listing_id, listing)
+        self.state.put(LISTINGS, listing_id, listing)
+
+    def free_bond(self, listing_id, listing):
+        if listing["state"]["_"] == "ended" and listing["open"] == 0:
+            self.close_hold({"_": "listing", "listing": listing_id}, listing["seller"], {"_": "bond", "listing": listing_id})
+
+    # Disputes.
+
+    def uphold(self, order_id, order, why):
+        listing_id, reason = order["listing"], {"_": "bond", "listing": order["listing"]}
+        listing = self.state.get(LISTINGS, listing_id)
+        before, listing["state"] = listing["state"]["_"], {"_": "frozen"}
+        if before != "frozen":
+            self.state.put(LISTINGS, listing_id, listing)
+            hold = {"_": "listing", "listing": listing_id}
+            self.move({"_": "hold", "hold": hold}, {"_": "treasury"}, listing["terms"]["bond"] // 2, reason)
+            self.close_hold(hold, order["buyer"], reason)
+            if before == "open":
+                self.change_sale(listing, -1, 0)
+            self.report("listing_frozen", listing=listing_id)
+        self.refund(order_id, order, why)
+
+    def unanswered(self, order_id, order):
+        """Too few nodes have given a cell. Those that were silent lose a part of their collateral."""
+        asked, epoch = order["asked"], self.chain["epoch"]
+        deal = self.state.get(DEALS, asked["deal"])
+        kept = kept_shards(deal) if deal and epoch < deal["end"] else []
+        for index, shard in kept:
+            if shard["from"] <= epoch and index not in asked["answered"]:
+                node = self.state.get(NODES, shard["node"])
+                self.penalise(shard["node"], node)
+                self.state.put(NODES, shard["node"], node)
+        self.refund(order_id, order, "unavailable")
+
+    def give(self, order_id, order):
+        """The nodes have given the listed cell: the bond of the complaint is theirs."""
+        asked, reason = order["asked"], {"_": "complaint", "order": order_id}
+        source = {"_": "hold", "hold": {"_": "complaint", "order": order_id}}
+        deal, left = self.state.get(DEALS, asked["deal"]), self.chain["params"]["complaint_bond"]
+        each = left // len(asked["answered"])
+        for index in asked["answered"]:
+            shard = dict(kept_shards(deal)).get(index)
+            node = shard and self.state.get(NODES, shard["node"])
+            if node:
+                self.move(source, of_account(node["payout"]), each, reason)
+                left -= each
+        self.move(source, {"_": "treasury"}, left, reason)
+        until_ms = asked["window_until_ms"]
+        self.forget_asked(order_id, order)
+        order["state"] = {"_": "delivered"}
+        order["given"] += 1
+        self.set_due(order_id, order, max(until_ms, min(self.now + self.chain["params"]["delivery_ms"], U64)))
+        self.report("complaint_dismissed", order=order_id)
+
+    def forget_asked(self, order_id, order):
+        asked, order["asked"] = order["asked"], None
+        if asked:
+            for index in asked["answered"]:
+                if self.state.has(ANSWERS, order_id + bytes([index])):
+                    self.state.drop(ANSWERS, order_id + bytes([index]))
+            hold = {"_": "complaint", "order": order_id}
+            self.close_hold(hold, order["buyer"], hold)
+
+    def refund(self, order_id, order, why):
+        self.close_hold({"_": "order", "order": order_id}, order["buyer"], {"_": "sale", "order": order_id})
+        self.close_sale(order["listing"], self.state.get(LISTINGS, order["listing"]), 0)
+        self.forget_asked(order_id, order)
+        self.state.drop(DUE, big(order["due_ms"]) + order_id)
+        order["state"], order["refund"] = {"_": "refunded"}, {"_": why}
         self.state.put(ORDERS, order_id, order)
         self.keep(order["access_until_ms"], {"_": "order", "order": order_id})
         self.report("order_refunded", order=order_id)
@@ -513,7 +619,8 @@ class Block:
             self.move(source, of_account(split["account"]), part(rest, split["share_bp"]), reason)
         self.close_hold(hold, listing["seller"], reason)
         listing["sold"] += 1
-        self.state.put(LISTINGS, order["listing"], listing)
+        self.close_sale(order["listing"], listing, order["access_until_ms"])
+        self.forget_asked(order_id, order)
         self.state.drop(DUE, big(order["due_ms"]) + order_id)
         order["state"] = {"_": "settled"}
         self.state.put(ORDERS, order_id, order)
@@ -526,7 +633,11 @@ class Block:
             if tick >= self.chain["beacon"]["next_tick"]:
                 break
             listing = self.state.get(LISTINGS, listing_id)
-            listing["preview_seed"] = derive("symbolon 2026 preview v1", self.layer_of(tick) + listing_id)
+            root = listing["terms"]["manifest"]["content_root"]
+            seed = derive("symbolon 2026 preview v2", self.layer_of(tick) + root)
+            draw = self.state.get(DRAWS, root) or {"seed": seed}
+            self.state.put(DRAWS, root, draw)
+            listing["preview_seed"] = draw["seed"]
             self.state.put(LISTINGS, listing_id, listing)
             self.state.drop(AWAIT, key)
             self.report("preview_picked", listing=listing_id)
@@ -651,12 +762,15 @@ class Block:
             node["dead"], node["clean"], node["record"], node["proven"] = True, 0, 0, 0
             self.report("node_died", node=node_id)
         elif node["misses"].bit_count() > FORGIVEN:
-            penalty = part(backing(node), params["miss_penalty_bp"])
-            take(node, penalty)
-            self.move({"_": "collateral"}, {"_": "repair"}, penalty, {"_": "collateral", "node": node_id})
-            for name in ("clean", "record", "proven"):
-                node[name] //= 2
+            self.penalise(node_id, node)
             node["paused_until"] = self.chain["epoch"] + PAUSE
+
+    def penalise(self, node_id, node):
+        penalty = part(backing(node), self.chain["params"]["miss_penalty_bp"])
+        take(node, penalty)
+        for name in ("clean", "record", "proven"):
+            node[name] //= 2
+        self.move({"_": "collateral"}, {"_": "repair"}, penalty, {"_": "collateral", "node": node_id})
 
     def evict(self, node_id, node, epoch, most):
         """Takes shards from a dead node. Says how many."""
@@ -827,7 +941,7 @@ class Block:
         self.state.put(KEPT_UNTIL, big(min(until, U64)) + encode("Kept", what), {})
 
     def keep_if_over(self, listing_id, row):
-        if row["state"]["_"] == "ended" and row["orders"] == 0:
+        if row["state"]["_"] != "open" and row["orders"] == 0:
             self.keep(self.now, {"_": "listing", "listing": listing_id})
 
     def remove_kept(self):
@@ -844,7 +958,11 @@ class Block:
                     self.keep_if_over(what["listing"], row)
                     continue
                 self.state.drop(LISTINGS, what["listing"])
-                self.state.drop(LISTINGS_OF, row["seller"] + row["terms"]["manifest"]["object"] + what["listing"])
+                sold = row["seller"] + row["terms"]["manifest"]["object"]
+                self.state.drop(LISTINGS_OF, sold + what["listing"])
+                self.state.drop(MANDATES, mandate_id(self.chain["id"], row["seller"], row["terms"]["mandate"]))
+                if not self.state.keys(LISTINGS_OF, sold):
+                    self.state.drop(SALES, sold)
                 self.give_back(row["seller"], 8)
             else:
                 self.state.drop(REVOCATIONS, what["link"] + what["by"])
@@ -865,7 +983,7 @@ class Block:
     # Transactions.
 
     def push(self, data):
-        """Applies a transaction; refuses with the status of the lowest code."""
+        """Applies a transaction; refuses with the first of the statuses that apply."""
         of = decode("Transaction", data)
         if self.is_full(of["action"], len(data)):
             raise No("Full")
@@ -893,6 +1011,10 @@ class Block:
             return action["amount"]
         if action["_"] == "Order":
             return action["price"]
+        if action["_"] == "List":
+            return action["terms"]["bond"]
+        if action["_"] == "Complain":
+            return 0 if judged(self, sender, action)[1] == UPHELD else self.chain["params"]["complaint_bond"]
         if action["_"] == "OpenDeal":
             terms, prices = action["terms"], [one["price"] for one in action["acceptances"]]
             cost = deal_cost(self.chain["params"], terms["length"], terms["epochs"], prices)
@@ -1223,6 +1345,8 @@ def end_deal(block, sender, action):
         bad.add("DealClosed")
     if any(is_overdue(block, shard["node"]) for _, shard in kept_shards(row)):
         bad.add("TooEarly")
+    if block.sale_binds(row["owner"], row["object"]):
+        bad.add("SaleBinds")
 
     def apply():
         before, reason, back, spared = row["end"], {"_": "deal", "deal": deal}, 0, []
@@ -1865,7 +1989,11 @@ def list_for_sale(block, sender, action):
         bad.add("BadField")
     if terms["window_ms"] > WINDOW_MAX:
         bad.add("BadField")
-    if terms["access_ms"] == 0:
+    if terms["access_ms"] < terms["window_ms"] + 2 * chain["params"]["delivery_ms"]:
+        bad.add("BadField")
+    if terms["bond"] < bond_min(chain["params"], terms["price"]):
+        bad.add("BadField")
+    if terms["manifest"]["mask"] == 0:
         bad.add("BadField")
     if terms["preview_cells"] > 64:
         bad.add("BadField")
@@ -1873,9 +2001,10 @@ def list_for_sale(block, sender, action):
         bad.add("BadField")
     if len(encode("Link", terms["mandate"])) > 512:
         bad.add("BadField")
+    mandate, root = mandate_id(chain["id"], sender, terms["mandate"]), terms["manifest"]["content_root"]
     if not mandate_holds(chain["id"], sender, terms["mandate"], terms["manifest"]["object"]):
         bad.add("BadProof")
-    if block.state.has(REVOCATIONS, mandate_id(chain["id"], sender, terms["mandate"]) + sender):
+    if block.state.has(REVOCATIONS, mandate + sender):
         bad.add("BadProof")
     try:
         of_label = label(chain["id"], sender, terms["vault"], terms["manifest"]["content_root"])
@@ -1891,17 +2020,80 @@ def list_for_sale(block, sender, action):
         bad.add("NotYours")
     if block.state.has(LISTINGS, listing):
         bad.add("Exists")
+    if block.state.has(MANDATES, mandate):
+        bad.add("Exists")
 
     def apply():
-        block.state.put(LISTINGS, listing, {
+        row = {
             "seller": sender, "terms": terms, "state": {"_": "open"}, "listed_ms": block.now,
-            "preview_seed": None, "preview": None, "sold": 0, "orders": 0,
-        })
+            "preview_seed": None, "preview": None, "cover": {"until": None, "shown": 0, "shown_until": U64},
+            "sold": 0, "orders": 0, "open": 0,
+        }
+        block.state.put(MANDATES, mandate, listing)
         block.state.put(LISTINGS_OF, sender + terms["manifest"]["object"] + listing, {})
-        if terms["preview_cells"]:
+        block.change_sale(row, 1, 0)
+        block.place_hold({"_": "listing", "listing": listing}, sender, terms["bond"], {"_": "bond", "listing": listing})
+        draw = block.state.get(DRAWS, root)
+        if terms["preview_cells"] and draw:
+            row["preview_seed"] = draw["seed"]
+            block.report("preview_picked", listing=listing)
+        elif terms["preview_cells"]:
             block.state.put(AWAIT, big(chain["beacon"]["next_tick"]) + listing, {})
+        block.state.put(LISTINGS, listing, row)
 
     return bad, apply
+
+
+def bond_min(params, price):
+    try:
+        return -(-counted(price * params["listing_bond_bp"]) // BP)
+    except OverflowError:
+        return U128
+
+
+def is_of(row, object_id, segment, plan):
+    """Whether a deal keeps this segment of an object."""
+    length = plan.last_shard_length if segment == plan.segments - 1 else STRIPES * CELL
+    same = (row["object"], row["segment"], row["required"], len(row["shards"]), row["length"])
+    return same == (object_id, segment, plan.required, plan.total, length) and len(kept_shards(row)) >= row["required"]
+
+
+def cover_listing(block, sender, action):
+    bad, deals, first, epoch = set(), action["deals"], action["first"], block.chain["epoch"]
+    if not 1 <= len(deals) <= COVERED_MAX:
+        bad.add("BadField")
+    if len(set(deals)) < len(deals):
+        bad.add("BadField")
+    rows = [block.state.get(DEALS, deal) for deal in deals]
+    listing = block.state.get(LISTINGS, action["listing"])
+    if not all(rows):
+        bad.add("UnknownDeal")
+    if not listing:
+        bad.add("UnknownListing")
+    if bad:
+        return bad, None
+    if listing["seller"] != sender:
+        bad.add("NotYours")
+    if any(row["owner"] != sender for row in rows):
+        bad.add("NotYours")
+    if listing["state"]["_"] != "open":
+        bad.add("ListingEnded")
+    if any(row["state"]["_"] != "open" or row["end"] <= epoch for row in rows):
+        bad.add("DealClosed")
+    of, cover = listing["terms"]["manifest"], listing["cover"]
+    plan = Layout(of["required"], of["total"], of["length"])
+    if first == 0:
+        cover["shown"], cover["shown_until"] = 0, U64
+    if first != cover["shown"]:
+        bad.add("TooEarly")
+    if not all(number < plan.segments and is_of(row, of["object"], number, plan)
+               for number, row in enumerate(rows, first)):
+        bad.add("NotCovered")
+    cover["shown"] += len(rows)
+    cover["shown_until"] = min([cover["shown_until"], *(row["end"] for row in rows)])
+    if cover["shown"] == plan.segments:
+        listing["cover"] = {"until": cover["shown_until"], "shown": 0, "shown_until": U64}
+    return bad, lambda: block.state.put(LISTINGS, action["listing"], listing)
 
 
 def post_preview(block, sender, action):
@@ -1926,12 +2118,14 @@ def end_listing(block, sender, action):
         return {"UnknownListing"}, None
     if row["seller"] != sender:
         bad.add("NotYours")
-    if row["state"]["_"] == "ended":
+    if row["state"]["_"] != "open":
         bad.add("ListingEnded")
     row["state"] = {"_": "ended"}
 
     def apply():
         block.state.put(LISTINGS, action["listing"], row)
+        block.change_sale(row, -1, 0)
+        block.free_bond(action["listing"], row)
         block.keep_if_over(action["listing"], row)
 
     return bad, apply
@@ -1954,9 +2148,7 @@ def place_order(block, sender, action):
     if not listing:
         return bad | {"UnknownListing"}, None
     terms, seller = listing["terms"], listing["seller"]
-    if listing["state"]["_"] == "ended":
-        bad.add("ListingEnded")
-    if block.state.has(REVOCATIONS, mandate_id(chain["id"], seller, terms["mandate"]) + seller):
+    if listing["state"]["_"] != "open":
         bad.add("ListingEnded")
     if listing["listed_ms"] != action["listed_ms"]:
         bad.add("TermsChanged")
@@ -1964,6 +2156,10 @@ def place_order(block, sender, action):
         bad.add("TermsChanged")
     if terms["licence"] != action["licence"]:
         bad.add("TermsChanged")
+    access_until = min(block.now + terms["access_ms"], U64)
+    covered = listing["cover"]["until"]
+    if covered is None or access_until > begins(chain, covered):
+        bad.add("NotCovered")
 
     def apply():
         due = min(block.now + chain["params"]["delivery_ms"], U64)
@@ -1972,16 +2168,25 @@ def place_order(block, sender, action):
         for account in (sender, seller):
             block.state.put(ORDERS_OF, account + action["listing"] + order, {})
         listing["orders"] += 1
+        listing["open"] += 1
+        block.change_sale(listing, 0, 1)
         block.state.put(LISTINGS, action["listing"], listing)
         block.state.put(ORDERS, order, {
             "listing": action["listing"], "buyer": sender, "holder": action["holder"], "delivery": action["delivery"],
             "amount": action["price"], "state": {"_": "paid"}, "ordered_ms": block.now,
-            "access_until_ms": min(block.now + terms["access_ms"], U64), "due_ms": due,
-            "dealing": block.state.get(VAULTS, terms["vault"])["dealing"], "releases": [],
+            "access_until_ms": access_until, "due_ms": due, "dealing": block.state.get(VAULTS, terms["vault"])["dealing"],
+            "releases": [], "asked": None, "given": 0, "refund": None,
         })
         block.report("order_paid", order=order)
 
     return bad, apply
+
+
+def begins(chain, epoch):
+    """When an epoch begins at the earliest."""
+    length = chain["params"]["epoch_ms"]
+    started = chain["time_ms"] - (chain["counted_ms"] - chain["epoch"] * length)
+    return started + (epoch - chain["epoch"]) * length
 
 
 def post_release(block, sender, action):
@@ -2004,7 +2209,7 @@ def post_release(block, sender, action):
         bad.add("Exists")
     if order["state"]["_"] in ("settled", "refunded"):
         bad.add("OrderClosed")
-    if order["state"]["_"] == "delivered":
+    if order["state"]["_"] in ("delivered", "asked"):
         bad.add("TooLate")
 
     def apply():
@@ -2039,10 +2244,136 @@ def acknowledge(block, sender, action):
     return bad, lambda: block.settle(action["order"], order, named)
 
 
+# Disputes.
+
+
+def judged(block, sender, action):
+    """The statuses that apply to a complaint; whether it is upheld, or None if nodes are asked; and why, or the place."""
+    bad, order, complaint = set(), block.state.get(ORDERS, action["order"]), action["complaint"]
+    kind, deal = complaint["_"], None
+    if kind in ("other_cell", "unavailable"):
+        deal = block.state.get(DEALS, complaint["deal"])
+        if not deal:
+            return {"UnknownDeal"}, DISMISSED
+    if not order:
+        return {"UnknownOrder"}, DISMISSED
+    # What an order's state does not allow is not judged.
+    if order["buyer"] != sender:
+        return {"NotYours"}, DISMISSED
+    if order["state"]["_"] in ("settled", "refunded"):
+        return {"OrderClosed"}, DISMISSED
+    if order["state"]["_"] == "paid":
+        return {"TooEarly"}, DISMISSED
+    if order["state"]["_"] == "asked" and kind == "unavailable":
+        return {"TooEarly"}, DISMISSED
+    terms = block.state.get(LISTINGS, order["listing"])["terms"]
+    of = terms["manifest"]
+    try:
+        if kind == "bad_key":
+            context = release_context(block.chain["id"], action["order"], order["listing"])
+            return bad, judge_key(terms, order["releases"], order["delivery"], context, complaint["shown"], complaint["fault"])
+        if kind == "bad_cell":
+            return bad, judge_cell(of, complaint["leaf"], complaint["key"], complaint["sealed"])
+        if kind == "other_cell":
+            place = leaf_holds(of, complaint["leaf"])
+        else:
+            place = asked_place(terms, complaint["leaf"], complaint["keys"], complaint["path"])
+        seller = block.state.get(LISTINGS, order["listing"])["seller"]
+        same = (deal["owner"], deal["object"], deal["segment"], deal["required"], len(deal["shards"]))
+        if same != (seller, of["object"], place.segment, of["required"], of["total"]):
+            raise No("Deal")
+        if deal["state"]["_"] == "cancelled":
+            return {"DealClosed"}, DISMISSED
+        if kind == "other_cell":
+            shard = deal["shards"][place.shard]
+            if not shard:
+                raise No("Shard")
+            return bad, judge_kept(terms, complaint["leaf"], complaint["masks"], complaint["key"], shard["root"],
+                                   complaint["kept"], complaint["path"])
+    except No:
+        return {"BadProof"}, DISMISSED
+    due = min(block.now + block.chain["params"]["delivery_ms"], U64)
+    if begins(block.chain, deal["end"]) < due:
+        bad.add("DealClosed")
+    if order["given"] >= GIVEN_MAX:
+        bad.add("TooLate")
+    if order["access_until_ms"] < due:
+        bad.add("TooLate")
+    return bad, None
+
+
+def complain(block, sender, action):
+    (bad, verdict), complaint = judged(block, sender, action), action["complaint"]
+    order_id, bond = action["order"], block.chain["params"]["complaint_bond"]
+    order, hold = block.state.get(ORDERS, order_id), {"_": "complaint", "order": order_id}
+
+    def apply():
+        if verdict is None:
+            block.place_hold(hold, sender, bond, hold)
+            order["asked"] = {
+                "cell": complaint["leaf"]["cell"], "sealed": complaint["leaf"]["parts"]["sealed"],
+                "deal": complaint["deal"], "keys": complaint["keys"], "answered": b"", "window_until_ms": order["due_ms"],
+            }
+            order["state"] = {"_": "asked"}
+            block.set_due(order_id, order, min(block.now + block.chain["params"]["delivery_ms"], U64))
+            block.report("cell_asked", order=order_id, deal=complaint["deal"])
+        elif verdict == UPHELD:
+            block.uphold(order_id, order, complaint["_"])
+        else:
+            block.move(of_account(sender), {"_": "treasury"}, bond, hold)
+            block.report("complaint_dismissed", order=order_id)
+
+    return bad, apply
+
+
+def answer_cell(block, sender, action):
+    bad, order_id, kept = set(), action["order"], action["kept"]
+    order = block.state.get(ORDERS, order_id)
+    if not order:
+        return {"UnknownOrder"}, None
+    asked = order["asked"]
+    if not asked:
+        return {"OrderClosed" if order["state"]["_"] in ("settled", "refunded") else "TooLate"}, None
+    deal = block.state.get(DEALS, asked["deal"])
+    if not deal:
+        return {"UnknownDeal"}, None
+    own = [(index, shard) for index, shard in kept_shards(deal) if shard["node"] == sender]
+    if not own:
+        return {"NotYours"}, None
+    [(index, shard)] = own
+    of = block.state.get(LISTINGS, order["listing"])["terms"]["manifest"]
+    place = Place(of, asked["cell"])
+    try:
+        kept_holds(of, place, shard["root"], kept, action["path"])
+    except No:
+        bad.add("BadProof")
+    if index in asked["answered"]:
+        bad.add("Exists")
+
+    def apply():
+        before = asked["answered"]
+        asked["answered"] += bytes([index])
+        if index != place.shard and len(asked["answered"]) < of["required"]:
+            block.state.put(ANSWERS, order_id + bytes([index]), {"kept": kept})
+            block.state.put(ORDERS, order_id, order)
+            return
+        answers = {at: block.state.get(ANSWERS, order_id + bytes([at]))["kept"] for at in before} | {index: kept}
+        if judge_answers(of, place, asked["sealed"], asked["keys"], answers) == UPHELD:
+            block.uphold(order_id, order, "other_cell")
+        else:
+            block.give(order_id, order)
+
+    return bad, apply
+
+
 def revoke(block, sender, action):
     key, bad = action["link"] + sender, set()
     if block.state.has(REVOCATIONS, key):
         bad.add("Exists")
+    listing = block.state.get(LISTINGS, block.state.get(MANDATES, action["link"]) or b"")
+    if listing and listing["seller"] == sender \
+            and block.sale_binds(listing["seller"], listing["terms"]["manifest"]["object"]):
+        bad.add("SaleBinds")
 
     def apply():
         until_ms = action["until_ms"]
@@ -2073,6 +2404,7 @@ ACTIONS = {
     "RetireNode": retire_node, "Stake": stake, "Unstake": unstake,
     "OpenVault": open_vault, "RotateVault": rotate_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
+    "CoverListing": cover_listing, "Complain": complain, "AnswerCell": answer_cell,
     "Revoke": revoke, "SetRoot": set_root,
 }
 
@@ -2219,5 +2551,6 @@ VECTORS = {
     "ledger/claimants.json": History, "ledger/resting.json": History,
     "ledger/fees.json": History, "ledger/prices.json": run_prices, "ledger/cover.json": run_cover,
     "ledger/collateral.json": History, "ledger/faults.json": History,
-    "ledger/genesis.json": run_genesis,
+    "ledger/genesis.json": run_genesis, "ledger/disputes.json": History, "ledger/answers.json": History,
+    "ledger/covered.json": History,
 }

@@ -10,6 +10,7 @@ from primitives import No, bech32m, derive, signed
 
 MESSAGE_MAX = 2_097_152
 TICKET_MAX = 8192
+READ_ROWS_MAX = 975
 
 
 def frame(data):
@@ -30,6 +31,17 @@ def receipt_holds(chain, receipt):
     digest = derive("symbolon 2026 deletion receipt v1", signed_part)
     if not signed(receipt["node"], digest, receipt["signature"]):
         raise No("SignatureError")
+
+
+def read_log_holds(chain, log):
+    signed_part = chain + encode("ReadLog", log)[:-64]
+    if not signed(log["node"], derive("symbolon 2026 read log v1", signed_part), log["signature"]):
+        raise No("Signature.SignatureError")
+    days = [row["day"] for row in log["rows"]]
+    if log["from_day"] >= log["end_day"] or days != sorted(days) or len(days) > READ_ROWS_MAX:
+        raise No("Rows")
+    if any(not log["from_day"] <= day < log["end_day"] for day in days):
+        raise No("Rows")
 
 
 def ticket(text):
@@ -58,6 +70,18 @@ def run_messages(case):
 
 def run_receipt(case):
     receipt_holds(_hex(case, "chain"), decode("DeletionReceipt", _hex(case, "receipt")))
+    return "ok"
+
+
+def run_read_log(case):
+    read_log_holds(_hex(case, "chain"), decode("ReadLog", _hex(case, "log")))
+    return "ok"
+
+
+def run_read_question(case):
+    asked = b"".join(_hex(case, name) for name in ("chain", "node", "peer", "owner", "object"))
+    if not signed(_hex(case, "owner"), derive("symbolon 2026 read question v1", asked), _hex(case, "signature")):
+        raise No("SignatureError")
     return "ok"
 
 
@@ -92,5 +116,5 @@ def run_tickets(case):
 
 VECTORS = {
     "wire/deletion.json": run_messages, "wire/deletion_receipt.json": run_receipt, "wire/values.json": run_values,
-    "wire/frames.json": run_frames, "wire/tickets.json": run_tickets,
+    "wire/read_log.json": run_read_log, "wire/read_question.json": run_read_question, "wire/frames.json": run_frames, "wire/tickets.json": run_tickets,
 }

@@ -31,6 +31,6 @@ pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;
 pub use shards::{
     Change, Charge, Checking, Counter, Counts, Custody, CustodyLimits, CustodyWaits, DamagedShard,
-    Scrub, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards, SlotsHead, SlotsView,
-    Stored, Unpaid,
+    ReadKey, ReadLimits, Scrub, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards,
+    SlotsHead, SlotsView, Stored, Unpaid,
 };

@@ -39,6 +39,8 @@ mod far;
 mod fees;
 #[path = "simulation/forged.rs"]
 mod forged;
+#[path = "simulation/given.rs"]
+mod given;
 #[path = "simulation/goods.rs"]
 mod goods;
 #[path = "simulation/grown.rs"]
@@ -75,6 +77,8 @@ mod resigning;
 mod resumed;
 #[path = "simulation/road.rs"]
 mod road;
+#[path = "simulation/rotated.rs"]
+mod rotated;
 #[path = "simulation/rows.rs"]
 mod rows;
 #[path = "simulation/sellers.rs"]
@@ -299,6 +303,11 @@ fn a_key_that_is_not_posted_earns_nothing() {
 }
 
 #[test]
+fn a_vault_is_dealt_anew_and_silent_custodians_pay() {
+    repeat("a_vault_is_dealt_anew_and_silent_custodians_pay", rotated::rotated);
+}
+
+#[test]
 fn a_source_that_changes_is_never_sealed_twice() {
     // Once for each seed: what a file is known by, its place and number on the disk, repeats itself nowhere.
     for seed in seeds() {
@@ -347,6 +356,11 @@ fn what_is_damaged_is_stored_anew() {
 #[test]
 fn an_order_gives_what_was_paid_for() {
     repeat("an_order_gives_what_was_paid_for", bought::bought);
+}
+
+#[test]
+fn a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others() {
+    repeat("a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others", given::given);
 }
 
 #[test]

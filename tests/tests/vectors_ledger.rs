@@ -26,7 +26,7 @@ use symbolon_protocol::{
 };
 
 /// Files of ledgers, block by block. Most of what they try is refused.
-const HISTORIES: [&str; 14] = [
+const HISTORIES: [&str; 16] = [
     "history.json",
     "accounts.json",
     "chance.json",
@@ -35,6 +35,8 @@ const HISTORIES: [&str; 14] = [
     "late.json",
     "sales.json",
     "due.json",
+    "disputes.json",
+    "covered.json",
     "kept.json",
     "fees.json",
     "care.json",
@@ -44,7 +46,8 @@ const HISTORIES: [&str; 14] = [
 ];
 
 /// The same of what comes by itself, with time: most of it is not refused.
-const COURSES: [&str; 7] = [
+const COURSES: [&str; 8] = [
+    "answers.json",
     "faults.json",
     "lasting.json",
     "placed.json",

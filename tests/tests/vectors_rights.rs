@@ -23,6 +23,8 @@ mod deletion;
 mod grant;
 #[path = "vectors_rights/grant_edges.rs"]
 mod grant_edges;
+#[path = "vectors_rights/grant_objects.rs"]
+mod grant_objects;
 #[path = "vectors_rights/grant_sales.rs"]
 mod grant_sales;
 #[path = "vectors_rights/identity.rs"]
@@ -33,6 +35,8 @@ mod identity_edges;
 mod names;
 #[path = "vectors_rights/names_edges.rs"]
 mod names_edges;
+#[path = "vectors_rights/reads.rs"]
+mod reads;
 #[path = "vectors_rights/texts.rs"]
 mod texts;
 #[path = "vectors_rights/wire.rs"]

@@ -35,6 +35,7 @@ pub mod place;
 pub mod progress;
 pub mod reader;
 mod reading;
+pub mod reads;
 pub mod repair;
 mod rows;
 mod segment;

@@ -1,10 +1,14 @@
 //! Grants, their links and caveats.
 
 use serde::Serialize;
+use symbolon_client::{Name, ReaderRow, Readers};
 use symbolon_protocol::{
+    Encode, Millis,
     grant::{self, GrantToken, TokenError, ability},
-    id::LinkId,
+    id::{LinkId, NodeId, ObjectId, hex},
     identity::Recipient,
+    reads::{ReadBy, ReadLog},
+    session::NodeFault,
 };
 
 use crate::plain::Id;
@@ -23,6 +27,8 @@ pub struct Shared {
     pub link: Id,
     /// The file it was written to; null if it was not written.
     pub path: Option<String>,
+    /// How many files of the folder it opens; null for a file.
+    pub files: Option<u64>,
 }
 
 /// A grant that was passed on.
@@ -46,11 +52,11 @@ impl Attenuated {
         Self { grant: token.to_text(), holder: holder.access.into(), link: link.into(), path }
     }
 
-    /// The same, said of the file it is for.
+    /// The same, said of the file it is for, or of so many files of a folder.
     #[must_use]
-    pub fn of(self, name: String) -> Shared {
+    pub fn of(self, name: String, files: Option<u64>) -> Shared {
         let Self { grant, holder, link, path } = self;
-        Shared { name, grant, holder, link, path }
+        Shared { name, grant, holder, link, path, files }
     }
 }
 
@@ -80,9 +86,11 @@ pub struct Inspected {
     pub root: Id,
     /// The key it is bound to; null where it has no link.
     pub holder: Option<Id>,
-    /// The object it is for.
+    /// Whether it is for a folder.
+    pub folder: bool,
+    /// The object it is for; of a folder, the list of its files.
     pub object: Id,
-    /// Bytes of the file.
+    /// Bytes of that.
     pub length: u64,
     /// The order that passes the first link on to a buyer; null in a grant that was not bought.
     pub sale: Option<Sale>,
@@ -112,6 +120,7 @@ impl Inspected {
             root: token.grant.root.into(),
             holder: token.grant.holder().map(Into::into),
             sale: token.grant.sale.as_ref().map(Sale::from),
+            folder: token.is_folder(),
             object: token.manifest.object.into(),
             length: token.manifest.length,
             links: token.grant.links.iter().zip(known).map(of).collect(),
@@ -168,6 +177,8 @@ impl From<&grant::Sale> for Sale {
 pub enum Caveat {
     /// Only this object.
     Object(Id),
+    /// Only the objects under this root.
+    Objects(Id),
     /// Only these abilities.
     Abilities(Vec<Ability>),
     /// Not before this time.
@@ -193,6 +204,7 @@ impl From<&grant::Caveat> for Caveat {
         use grant::Caveat as C;
         match caveat {
             C::Object { object } => Self::Object(object.into()),
+            C::Objects { root } => Self::Objects(root.into()),
             C::Abilities { set } => Self::Abilities(Ability::of(*set)),
             C::NotBefore { time_ms } => Self::NotBeforeMs(time_ms.0),
             C::NotAfter { time_ms } => Self::NotAfterMs(time_ms.0),
@@ -275,6 +287,160 @@ impl Held {
     }
 }
 
+/// Who read something, as far as its nodes tell.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReadersShown {
+    /// The objects, with the names of their files.
+    pub objects: Vec<ReadObject>,
+    /// What was read, the newest day first.
+    pub rows: Vec<Read>,
+    /// Reads of all rows.
+    pub reads: u64,
+    /// Bytes of shards of all rows.
+    pub bytes: u64,
+    /// Nodes that told.
+    pub told: Vec<Id>,
+    /// Nodes that did not: reads may be missing.
+    pub silent: Vec<SilentNode>,
+    /// What the nodes have signed.
+    pub statements: Vec<Statement>,
+}
+
+/// An object whose readers are shown.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReadObject {
+    /// The object.
+    pub object: Id,
+    /// Names of files that it holds, as far as they were asked for.
+    pub names: Vec<String>,
+}
+
+/// What one reader read of one object on one day, by one right.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Read {
+    /// The object.
+    pub object: Id,
+    /// When the day begins, in UTC.
+    pub day_ms: u64,
+    /// By what right.
+    pub by: ReadRight,
+    /// The label of the grant; null if this machine knows none.
+    pub label: Option<String>,
+    /// The link that the owner gave; null if it was no grant of the owner's.
+    pub given: Option<Id>,
+    /// The last link; null if there is no grant.
+    pub link: Option<Id>,
+    /// The order; null if there is none.
+    pub order: Option<Id>,
+    /// The peer that read; null if several are counted together.
+    pub reader: Option<Id>,
+    /// Read requests.
+    pub reads: u64,
+    /// Bytes of shards that they asked for.
+    pub bytes: u64,
+    /// How many nodes say so.
+    pub nodes: u64,
+}
+
+/// By what right something was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ReadRight {
+    /// By this identity itself.
+    Own,
+    /// A grant that this identity gave, or one made from it.
+    Grant,
+    /// A purchase.
+    Order,
+    /// A claim to rebuild lost shards.
+    Claim,
+    /// More readers than a node lists for one day.
+    Others,
+}
+
+/// A node that did not tell.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SilentNode {
+    /// The node.
+    pub node: Id,
+    /// Why, for people.
+    pub fault: String,
+}
+
+/// What a node has signed.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Statement {
+    /// The node.
+    pub node: Id,
+    /// When, by its clock.
+    pub time_ms: u64,
+    /// The statement, a `ReadLog` of `spec/wire.md`, in hexadecimal.
+    pub read_log: String,
+}
+
+impl From<&Readers> for ReadersShown {
+    fn from(readers: &Readers) -> Self {
+        let sum = |of: fn(&ReaderRow) -> u64| {
+            readers.rows.iter().fold(0, |sum: u64, row| sum.saturating_add(of(row)))
+        };
+        let object = |(object, names): (&ObjectId, &Vec<Name>)| ReadObject {
+            object: object.into(),
+            names: names.iter().map(ToString::to_string).collect(),
+        };
+        let silent = |(node, fault): (&NodeId, &NodeFault)| SilentNode {
+            node: node.into(),
+            fault: fault.to_string(),
+        };
+        let statement = |log: &ReadLog| Statement {
+            node: log.node.into(),
+            time_ms: log.time_ms.0,
+            read_log: hex(&log.to_bytes()),
+        };
+        Self {
+            objects: readers.objects.iter().map(object).collect(),
+            rows: readers.rows.iter().map(Read::from).collect(),
+            reads: sum(|row| row.reads),
+            bytes: sum(|row| row.bytes),
+            told: Id::list(&readers.told),
+            silent: readers.silent.iter().map(silent).collect(),
+            statements: readers.logs.iter().map(statement).collect(),
+        }
+    }
+}
+
+impl From<&ReaderRow> for Read {
+    fn from(row: &ReaderRow) -> Self {
+        let (by, given, link, order) = match row.by {
+            ReadBy::Grant { given, link } => {
+                let by = if row.own { ReadRight::Own } else { ReadRight::Grant };
+                (by, Some(given), Some(link), None)
+            }
+            ReadBy::Order { order, link } => (ReadRight::Order, None, Some(link), Some(order)),
+            ReadBy::Claim => (ReadRight::Claim, None, None, None),
+            ReadBy::Others => (ReadRight::Others, None, None, None),
+        };
+        Self {
+            object: row.object.into(),
+            day_ms: Millis::DAY.0.saturating_mul(row.day.into()),
+            by,
+            label: row.label.clone(),
+            given: given.map(Into::into),
+            link: link.map(Into::into),
+            order: order.map(Into::into),
+            reader: (by != ReadRight::Others).then(|| row.reader.into()),
+            reads: row.reads,
+            bytes: row.bytes,
+            nodes: row.nodes as u64,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use symbolon_protocol::id::{Hash, ObjectId};
@@ -288,6 +454,10 @@ mod tests {
             (
                 C::Object { object: ObjectId([1; 16]) },
                 format!("{{\"object\":\"{}\"}}", "01".repeat(16)),
+            ),
+            (
+                C::Objects { root: Hash([1; 32]) },
+                format!("{{\"objects\":\"{}\"}}", "01".repeat(32)),
             ),
             (
                 C::Abilities { set: ability::READ | ability::DELETE },
@@ -309,7 +479,7 @@ mod tests {
                 format!("{{\"purpose\":\"{}\"}}", "01".repeat(32)),
             ),
             (C::Depth { links: 7 }, "{\"depth\":7}".into()),
-            (C::Staleness { max_ms: symbolon_protocol::Millis(7) }, "{\"staleness_ms\":7}".into()),
+            (C::Staleness { max_ms: Millis(7) }, "{\"staleness_ms\":7}".into()),
         ] {
             assert_eq!(serde_json::to_string(&Caveat::from(&caveat)).unwrap(), text);
         }

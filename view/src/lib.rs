@@ -83,6 +83,7 @@ documents! {
     grant::Attenuated,
     grant::Grants,
     grant::Inspected,
+    grant::ReadersShown,
     grant::Revoked,
     grant::Shared,
     identity::Identities,

@@ -34,6 +34,10 @@ pub struct Health {
     pub height: u64,
     /// The epoch it is now.
     pub epoch: u64,
+    /// The time of the newest block that it has verified and followed; null before the first since its start.
+    pub block_ms: Option<u64>,
+    /// How old that block was by the machine's clock when this was noted; null before the first.
+    pub block_age_ms: Option<u64>,
     /// For how long it has not known whether there are newer blocks; null before the first time.
     pub view_age_ms: Option<u64>,
     /// Whether the ledger has its row as it is.
@@ -332,6 +336,8 @@ pub enum CheckKind {
     Damage,
     /// Whether it may have enough files open.
     OpenFiles,
+    /// Whether its view of the ledger is new enough to serve grants.
+    View,
     /// Whether the ledger answers.
     Ledger,
     /// Whether the machine's clock fits the ledger's time.

@@ -21,7 +21,7 @@ use crate::{
     files::{Renamed, Undeleted, Usages, Versions},
     folder::{FolderFetch, FolderQuote, FolderStored, FolderWritten},
     get::FileFetched,
-    grant::{Attenuated, Grants, Inspected, Revoked, Shared},
+    grant::{Attenuated, Grants, Inspected, ReadersShown, Revoked, Shared},
     identity::{Identities, Identity, Made, Restored, Words},
     keep::{KeepStopped, Kept},
     market::{
@@ -71,6 +71,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("get", vec![of::<FileFetched>(), of::<FolderWritten>()]),
         ("grant-attenuate", vec![of::<Attenuated>()]),
         ("grant-inspect", vec![of::<Inspected>()]),
+        ("grant-log", vec![of::<ReadersShown>()]),
         ("grant-ls", vec![of::<Grants>()]),
         ("grant-revoke", vec![of::<Revoked>()]),
         ("id", vec![of::<Identity>(), of::<Identities>(), of::<Words>()]),

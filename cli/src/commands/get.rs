@@ -3,9 +3,10 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use symbolon_client::{
-    Client, GetOptions, GetOutcome, GetReport, Progress, Readable, Replace, Sink, shown,
+    Client, ClientError, GetOptions, GetOutcome, GetReport, GrantToken, Progress, Readable,
+    Replace, Sink, TransferError, shown,
 };
-use symbolon_protocol::session::NodeFault;
+use symbolon_protocol::{session::NodeFault, wire::storage::RefusalCode};
 use symbolon_view::get::FileFetched;
 
 use super::{
@@ -98,6 +99,13 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
             return report;
         }
     }
+    if let Ok(Readable::Token(token)) = &what
+        && token.is_folder()
+    {
+        let report = get_shared(&args, token, &client, context).await;
+        context::close(client).await;
+        return report;
+    }
     let output = match args.output {
         // Into an existing folder, under its own name.
         Some(path) if path.is_dir() => path.join(own_name),
@@ -115,6 +123,35 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     };
     context::close(client).await;
     report
+}
+
+/// Fetches the folder of a grant.
+async fn get_shared(
+    args: &Args,
+    token: &GrantToken,
+    client: &Client,
+    context: &Context,
+) -> Result<Report, Error> {
+    if args.range.is_some() || args.output.as_deref().is_some_and(target::is_stdout) {
+        return Err(Error::usage(
+            "the grant is for a folder, which has no range and cannot go to stdout",
+        )
+        .hint("write it somewhere: -o DIR"));
+    }
+    let explained = |error: ClientError| {
+        let codes = refusals(&error);
+        explain(error.into(), token, &codes)
+    };
+    let plan = client.plan_get_shared(token, args.output.as_deref()).await.map_err(explained)?;
+    let bring = folder::get::Bring {
+        plan,
+        replace: args.replace,
+        dry_run: false,
+        yes: true,
+        from: String::from("the folder of the grant"),
+        max_delete: None,
+    };
+    bring.run(client, context).await
 }
 
 /// The file that was named, by its name or a grant, and the local file name it would get.
@@ -211,7 +248,7 @@ impl Fetch {
                 },
             ));
         };
-        let got = got?;
+        let got = got.map_err(|error| self.explained(error))?;
         for fault in got.faults.iter().filter(|fault| fault.fault == NodeFault::Corrupt) {
             let node = &fault.node.to_string()[..16];
             out.note(&format!(
@@ -222,6 +259,43 @@ impl Fetch {
         let path = if stdout { "stdout".into() } else { self.output.display().to_string() };
         Ok((FileFetched::new(&path, &got), sentence(&got, &path)))
     }
+}
+
+impl Fetch {
+    /// The error, with what the grant says of the limit that ended the access.
+    fn explained(&self, error: ClientError) -> Error {
+        let codes = refusals(&error);
+        let explained = Error::from(error);
+        match &self.what {
+            Readable::Token(token) => explain(explained, token, &codes),
+            _ => explained,
+        }
+    }
+}
+
+/// The codes with which nodes refused a read.
+fn refusals(error: &ClientError) -> Vec<RefusalCode> {
+    let ClientError::Transfer(TransferError::NotEnoughShards { faults, .. }) = error else {
+        return Vec::new();
+    };
+    let code = |fault: &NodeFault| match fault {
+        NodeFault::Refused { code } => Some(*code),
+        _ => None,
+    };
+    faults.iter().filter_map(|(_, fault)| code(fault)).collect()
+}
+
+/// Adds what a grant says of the limit for which nodes refused.
+pub(crate) fn explain(mut error: Error, token: &GrantToken, codes: &[RefusalCode]) -> Error {
+    if let Some(limit) = codes.iter().find_map(|code| grants::limit(token, *code)) {
+        error.message = format!("{}; the grant says: {limit}", error.message);
+    }
+    if codes.contains(&RefusalCode::NotAllowed)
+        && let Some((from, to)) = grants::bytes_of_cells(token)
+    {
+        error.hint = Some(format!("fetch what the grant covers with: --range {from}..{to}"));
+    }
+    error
 }
 
 fn sentence(got: &GetReport, path: &str) -> String {

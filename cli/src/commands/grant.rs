@@ -1,13 +1,17 @@
 //! `symbolon grant`: inspect grants, pass them on, revoke them.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
+use symbolon_client::{ReaderRow, Readers};
 use symbolon_protocol::{
-    Amount, LedgerTime,
+    Amount, LedgerTime, Millis,
     grant::{Caveat, GrantToken, Link, Sale},
     id::LinkId,
+    reads::{ReadBy, day_of},
 };
-use symbolon_view::grant::{Attenuated, Clock, Grants, Held, Inspected, Revoked};
+use symbolon_view::grant::{Attenuated, Clock, Grants, Held, Inspected, ReadersShown, Revoked};
+
+use super::folder;
 
 use crate::{
     context::{self, Context},
@@ -15,7 +19,7 @@ use crate::{
     grants::{self, Limits},
     names,
     output::{Align, Report, Table},
-    units::{show_amount, show_size},
+    units::{self, count, show_amount, show_size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +73,23 @@ Examples:
     /// List the grants you hold
     #[command(after_help = "Example:\n  symbolon grant ls")]
     Ls,
+    /// Show who read what you have stored, by the word of its nodes
+    #[command(after_help = "\
+Every node that keeps a file notes who reads it, and tells only its owner. It signs what it says. That proves
+what the node said, and not what happened: a node may leave reads out, or make some up.
+
+Examples:
+  symbolon grant log report.pdf
+  symbolon grant log report.pdf --since 7d
+  symbolon grant log photos              a folder and everything in it
+  symbolon grant log @report.grant       only what was read under this grant, or one made from it")]
+    Log {
+        /// A name, folder or pattern; or a grant that you gave: grant1..., @FILE, - for stdin
+        what: OsString,
+        /// Only the days from this long ago until now; without this, all that nodes keep, about a month
+        #[arg(long, value_name = "TIME", value_parser = units::duration)]
+        since: Option<u64>,
+    },
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
@@ -79,6 +100,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         }
         Verb::Revoke { grant } => revoke(&grant, context).await,
         Verb::Ls => list(context).await,
+        Verb::Log { what, since } => log(&what, since, context).await,
     }
 }
 
@@ -131,7 +153,10 @@ async fn inspect(token: &GrantToken, context: &Context) -> Result<Report, Error>
     Ok(report
         .field("owner", token.grant.root.to_string())
         .field("holder", holder.unwrap_or_default())
-        .field("object", manifest.object.to_string())
+        .field(
+            if token.is_folder() { "list of a folder" } else { "object" },
+            manifest.object.to_string(),
+        )
         .field("size", show_size(manifest.length))
         .table(table)
         .text(
@@ -161,6 +186,9 @@ async fn attenuate(
     context: &Context,
 ) -> Result<Report, Error> {
     let recipient = grants::recipient(to, &context.home)?;
+    if token.is_folder() && limits.names_cells() {
+        return Err(grants::no_cells_of_a_folder());
+    }
     let client = context.client_offline().await?;
     let caveats = limits.caveats(names::now_ms(&client, context).await)?;
     let narrowed = client.attenuate(token, &recipient, caveats);
@@ -232,3 +260,110 @@ async fn list(context: &Context) -> Result<Report, Error> {
         report.table(table)
     })
 }
+
+async fn log(what: &OsString, since: Option<u64>, context: &Context) -> Result<Report, Error> {
+    let token = match what.to_str() {
+        Some(text) if grants::looks_like_one(text) => Some(grants::parse(text)?),
+        _ => None,
+    };
+    let client = context.client_synced().await?;
+    let now_ms = names::now_ms(&client, context).await;
+    let from_day = since.map_or(0, |since| day_of(now_ms.saturating_sub(Millis(since))));
+    let readers = match &token {
+        Some(token) => client.readers_under(token, from_day).await,
+        None => client.readers(&folder::pattern(what), from_day).await,
+    };
+    context::close(client).await;
+    let readers = readers?;
+    if readers.told.is_empty() {
+        let nodes = count(readers.silent.len(), "node");
+        let message = format!("no node tells who read this; {nodes} should");
+        return Err(Error::new(Kind::Unreachable, message)
+            .hint("see which nodes answer with: symbolon node status; then try again"));
+    }
+    Ok(report_log(&readers))
+}
+
+fn report_log(readers: &Readers) -> Report {
+    let document = ReadersShown::from(readers);
+    let several = 1 < readers.objects.len();
+    let mut columns = vec![
+        ("DAY", Align::Left),
+        ("BY", Align::Left),
+        ("READER", Align::Left),
+        ("READS", Align::Right),
+        ("SIZE", Align::Right),
+        ("NODES", Align::Right),
+    ];
+    columns.extend(several.then_some(("FILE", Align::Left)));
+    let mut table = Table::new(&columns);
+    for row in &readers.rows {
+        let day = Millis::DAY.0.saturating_mul(row.day.into());
+        let mut cells = vec![
+            LedgerTime(day).utc().to_string()[..DATE].to_owned(),
+            right(row),
+            reader(row),
+            row.reads.to_string(),
+            show_size(row.bytes),
+            row.nodes.to_string(),
+        ];
+        cells.extend(several.then(|| files(row, readers)));
+        table.row(cells);
+    }
+    let (reads, bytes) = (document.reads, show_size(document.bytes));
+    let told = count(readers.told.len(), "node");
+    let sum = match readers.rows.is_empty() {
+        true => format!("No reads; {told} told."),
+        false => {
+            let reads = count(usize::try_from(reads).unwrap_or(usize::MAX), "read");
+            format!("{reads}, {bytes} of shards; {told} told.")
+        }
+    };
+    let mut report = Report::new(&document).table(table).text(sum);
+    if !readers.silent.is_empty() {
+        let silent = readers
+            .silent
+            .iter()
+            .map(|(node, fault)| format!("{} ({fault})", &node.to_string()[..SHORT]));
+        let silent = silent.collect::<Vec<_>>().join(", ");
+        report = report.text(format!("These did not tell, so reads may be missing: {silent}"));
+    }
+    if readers.objects.values().any(|names| 1 < names.len()) {
+        report = report.text("Small files share an object: the rows count reads of all of it.");
+    }
+    report
+}
+
+/// By what right, for a person.
+fn right(row: &ReaderRow) -> String {
+    match (&row.label, row.by) {
+        (_, ReadBy::Grant { .. }) if row.own => String::from("you"),
+        (Some(label), _) => label.clone(),
+        (None, ReadBy::Grant { given, .. }) => format!("grant {given}"),
+        (None, ReadBy::Order { order, .. }) => format!("order {order}"),
+        (None, ReadBy::Claim) => String::from("repair"),
+        (None, ReadBy::Others) => String::from("others"),
+    }
+}
+
+/// The files of the object that was read.
+fn files(row: &ReaderRow, readers: &Readers) -> String {
+    let names = readers.objects.get(&row.object).map_or(&[][..], Vec::as_slice);
+    match names {
+        [] => format!("object {}", row.object),
+        [one] => one.to_string(),
+        [first, more @ ..] => format!("{first} and {} more in its pack", more.len()),
+    }
+}
+
+fn reader(row: &ReaderRow) -> String {
+    match row.by {
+        ReadBy::Others => String::from("several"),
+        _ => row.reader.to_string()[..SHORT].to_owned(),
+    }
+}
+
+/// Letters of a date.
+const DATE: usize = 10;
+/// Digits of a key that a person sees.
+const SHORT: usize = 16;

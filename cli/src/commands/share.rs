@@ -1,20 +1,20 @@
-//! `symbolon share`: let another person read a file.
+//! `symbolon share`: let another person read a file or a folder.
 
 use std::{ffi::OsString, path::PathBuf};
 
-use symbolon_client::{Client, shown};
+use symbolon_client::{Caveat, Client, FolderShared, GrantToken, Recipient, shown};
 use symbolon_protocol::Amount;
 use symbolon_view::grant::Attenuated;
 
 use super::folder::{bytes, name};
 use crate::{
-    context::{Consent, Context},
+    context::{self, Consent, Context},
     error::Error,
     grants::{self, Limits},
     names::{self, Pay},
     output::Report,
     progress,
-    units::{self, show_amount},
+    units::{self, count, show_amount},
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,14 @@ The recipient's text is what `symbolon id` prints on their machine. A grant is u
 but the recipient, so it may travel by mail or chat: get @report.grant
 
 A small file that shares an object with others is stored once more by itself first, so that the
-grant is for it alone.")]
+grant is for it alone.
+
+A folder is shared as it is now: symbolon share photos --to bob. The list of its files is stored as
+a file of yours below .shared, and small files that share objects with files elsewhere are stored once
+more, apart from those. What you put into the folder later is not in the grant; share it again then.
+One grant revoke ends the access to all of it.")]
 pub(crate) struct Args {
-    /// The name of the file
+    /// The name of the file or folder
     name: OsString,
     /// The reader: recipient1..., @FILE, - for stdin, or an identity in this home
     #[arg(long, value_name = "RECIPIENT")]
@@ -69,6 +74,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     }
     let client = context.client_local().await?;
     let caveats = args.limits.caveats(names::now_ms(&client, context).await)?;
+    if client.is_folder(&name(&args.name)?).await? {
+        return share_folder(&args, (client, recipient, caveats), context).await;
+    }
     let limit = price(&args, &client, context).await?;
     let bar = progress::bar(&context.out, "sharing");
     let progress = bar.progress();
@@ -77,10 +85,60 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     bar.finish();
     names::publish_and_close(client, Pay::Ask, &context.out).await;
     let token = token?;
+    told(&args, &token, &recipient, name.to_string(), None)
+}
+
+/// Shares a folder and everything in it.
+async fn share_folder(
+    args: &Args,
+    (client, recipient, caveats): (Client, Recipient, Vec<Caveat>),
+    context: &Context,
+) -> Result<Report, Error> {
+    if args.limits.names_cells() {
+        context::close(client).await;
+        return Err(grants::no_cells_of_a_folder());
+    }
+    let folder = name(&args.name)?;
+    let limit = match client.price_of_folder_share(&folder).await? {
+        None => args.max_cost,
+        Some(price) => {
+            let chain = client.recent_chain().await?;
+            let question = format!(
+                "Store the list of {} for its readers, and its files apart from others, at {} all-in?",
+                shown(bytes(&args.name)),
+                show_amount(price)
+            );
+            context.consent(&chain, &question, Consent::from(args.yes, args.max_cost))?;
+            args.max_cost.or(Some(price))
+        }
+    };
+    let bar = progress::bar(&context.out, "sharing");
+    let progress = bar.progress();
+    let done = client.share_folder(&folder, &recipient, caveats, limit, &progress).await;
+    bar.finish();
+    names::publish_and_close(client, Pay::Ask, &context.out).await;
+    let done = done?;
+    if !done.left_out.is_empty() {
+        let first = done.left_out.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let paths = count(done.left_out.len(), "path");
+        context.out.note(&format!("{paths} not shared, as links or lost files: {first}"));
+    }
+    let FolderShared { token, files, .. } = done;
+    told(args, &token, &recipient, folder.to_string(), Some(files))
+}
+
+/// Gives the grant to the user.
+fn told(
+    args: &Args,
+    token: &GrantToken,
+    recipient: &Recipient,
+    name: String,
+    files: Option<u64>,
+) -> Result<Report, Error> {
     let text = token.to_text();
     let path = args.output.as_ref().map(|path| path.display().to_string());
-    let given = Attenuated::new(&token, &recipient, grants::last_link(&token), path);
-    let report = Report::new(&given.of(name.to_string()));
+    let given = Attenuated::new(token, recipient, grants::last_link(token), path);
+    let report = Report::new(&given.of(name, files));
     let Some(path) = &args.output else {
         // Only the grant, so that `share .. > file` and `share .. | mail` work.
         return Ok(report.text(text.clone()).essence(text));
@@ -88,6 +146,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     grants::write(path, &text)?;
     let shown = path.display();
     Ok(report
-        .text(format!("Wrote the grant to {shown}."))
-        .text(format!("Send it to its recipient; they fetch the file with: symbolon get @{shown}")))
+        .text(match files {
+            None => format!("Wrote the grant to {shown}."),
+            Some(files) => {
+                format!(
+                    "Wrote the grant to {shown}. It is for {} as they are now.",
+                    count(files, "file")
+                )
+            }
+        })
+        .text(format!("Send it to its recipient; they fetch it with: symbolon get @{shown}")))
 }

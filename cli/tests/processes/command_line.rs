@@ -64,7 +64,12 @@ const VERBS: &[&[&str]] = &[
     &["grant", "attenuate"],
     &["grant", "revoke"],
     &["grant", "ls"],
+    &["grant", "log"],
     &["sell"],
+    &["vault"],
+    &["vault", "create"],
+    &["vault", "status"],
+    &["vault", "rotate"],
     &["market"],
     &["market", "list"],
     &["market", "show"],
@@ -125,7 +130,7 @@ fn the_specification_has_every_verb_and_every_exit_code() {
     let spec = fs::read_to_string(spec).unwrap();
     for verb in VERBS {
         // Verbs that only hold others have no document of their own.
-        if !["grant", "market", "order", "account", "node", "ledger"]
+        if !["grant", "vault", "market", "order", "account", "node", "ledger"]
             .contains(&verb.join(" ").as_str())
         {
             let heading = format!("### `{}`", verb.join(" "));
@@ -155,6 +160,8 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["share", "x", "--to", "stranger"], 3, "neither a recipient nor an identity"),
     (&["share", "x", "--to", "recipient1qqqq"], 8, "not a recipient"),
     (&["share", "x", "--to", "y", "--cells", "5..5"], 2, "the range is empty"),
+    (&["share", "x", "--to", "y", "--may", "all"], 2, "invalid value"),
+    (&["share", "x", "--to", "y", "--fresh", "soon"], 2, "a duration looks like"),
     (&["ls"], 3, "no network is known"),
     (&["ls", "--ledger", "ledger1nonsense"], 2, "ledger ticket"),
     (&["ls", "--ledger", "@/nowhere"], 3, "there is no such file"),

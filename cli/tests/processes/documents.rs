@@ -109,12 +109,17 @@ fn share(seen: &mut Seen, network: &Network) {
     let grant = text(&given, "grant").to_owned();
     seen.run(home, &format!("grant inspect {grant}"));
     seen.run(home, &format!("grant attenuate {grant} --to default --as bob -o {folder}/grant"));
+    seen.run(home, "grant log file");
     seen.run(home, &format!("grant revoke {grant}"));
+    seen.run(home, "vault status");
+    seen.run(home, "vault create --yes");
+    seen.run(home, "vault rotate --anew --yes");
     let sold = seen.run(home, "sell file --price 2.5 --split bob:12.5 --yes");
     let listing = text(&sold, "listing").to_owned();
     for verb in ["show", "preview"] {
         seen.run(home, &format!("market {verb} {listing}"));
     }
+    seen.run(home, "vault status");
     seen.run(home, "market list");
     seen.run(home, "ls --all -r");
     seen.run(home, &format!("buy {listing} --as bob --yes"));

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use crate::common::{Done, Hits, Network, Running, bytes, command, fails, units, words};
+use crate::common::{Done, Hits, Network, Running, bytes, command, fails, units, until, words};
 use serde_json::Value;
 
 const SMALL: usize = 300;
@@ -572,4 +572,112 @@ fn versions_are_kept_and_come_back() {
     assert_eq!((&removed["kept"], &removed["deals"]), (&0.into(), &2.into()), "{removed}");
     assert!(network.balance("owner") > before);
     assert_eq!(network.run("versions notes --as owner").code, Some(3));
+}
+
+/// The files of a folder, by their paths.
+fn files(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let all =
+        snapshot(root).into_iter().filter(|(path, _)| root.join(OsStr::from_bytes(path)).is_file());
+    all.map(|(path, (.., content))| (path, content)).collect()
+}
+
+/// A network where the owner has stored a folder to share, `tree/photos`, among other files of `tree`.
+fn with_photos() -> (Network, PathBuf) {
+    let network = Network::start(3, "1h");
+    for who in ["owner", "bob", "carol", "eve"] {
+        network.identity(who);
+    }
+    let root = network.path("tree");
+    // Small files here and elsewhere share a pack; a large one has an object of its own.
+    for (path, length, seed) in [
+        ("photos/one", 3_000, 1),
+        ("photos/inner/two", 70_000, 2),
+        ("photos/large", MIB + 5, 3),
+        ("photos/nothing", 0, 0),
+        ("secret/diary", 40_000, 4),
+        ("zoo", 9_000, 5),
+    ] {
+        write(&root.join(path), &bytes(length, seed), 1_000_000);
+    }
+    symlink("one", root.join("photos/link")).unwrap();
+    fs::create_dir_all(root.join("photos/empty")).unwrap();
+    network.json(&format!("put {} tree --as owner --yes", root.display()));
+    (network, root)
+}
+
+#[test]
+fn a_folder_is_shared_by_one_grant_and_taken_back_by_one() {
+    let (network, root) = with_photos();
+    let packed = |name: &str| network.json(&format!("stat {name} --as owner"))["object"].clone();
+    assert_eq!(packed("tree/photos/one"), packed("tree/secret/diary"), "they share a pack");
+
+    let grant = network.path("photos.grant").display().to_string();
+    let share = |to: &str, more: &str| {
+        network.run(&format!("share tree/photos --to {to} -o {grant} --as owner --yes{more}"))
+    };
+    assert_eq!(share("bob", "").ok()["files"], 4);
+    // What is shared lies apart from what is not.
+    assert_ne!(packed("tree/photos/one"), packed("tree/secret/diary"));
+    assert_eq!(packed("tree/photos/one"), packed("tree/photos/inner/two"));
+    assert_eq!(packed("tree/zoo"), packed("tree/secret/diary"));
+
+    let expected = {
+        let mut expected = files(&root.join("photos"));
+        expected.remove(&b"link"[..]);
+        expected
+    };
+    let copy = network.path("copy");
+    let get = |who: &str, grant: &str| {
+        fs::remove_dir_all(&copy).ok();
+        network.run(&format!("get @{grant} -o {} --as {who}", copy.display()))
+    };
+    get("bob", &grant).ok();
+    assert!(files(&copy) == expected, "all of the folder and nothing else");
+    assert!(copy.join("empty").is_dir());
+    // Again fetches nothing.
+    let again = network.json(&format!("get @{grant} -o {} --as bob", copy.display()));
+    assert_eq!((&again["outcome"], &again["files"]), (&"already".into(), &0.into()));
+    fails(get("eve", &grant), 5, "bound to another key");
+    let shown = network.json(&format!("grant inspect @{grant}"));
+    assert_eq!((&shown["folder"], &shown["valid"]), (&true.into(), &true.into()));
+
+    // The holder passes it on, offline, with less.
+    let carols = network.path("carols").display().to_string();
+    network.json(&format!("grant attenuate @{grant} --to carol --until 1h -o {carols} --as bob"));
+    get("carol", &carols).ok();
+    assert!(files(&copy) == expected);
+
+    // A second person gets the same list, at no cost; what is new is not in it.
+    let before = network.balance("owner");
+    let second = network.path("second").display().to_string();
+    network.json(&format!("share tree/photos --to carol -o {second} --as owner --yes"));
+    assert!(before - network.balance("owner") < units("0.01"), "only the index is stored");
+    write(&root.join("photos/new"), b"new", 7);
+    network.json(&format!(
+        "put {} tree/photos/new --as owner --yes",
+        root.join("photos/new").display()
+    ));
+    get("carol", &second).ok();
+    assert!(files(&copy) == expected, "the folder as it was shared");
+
+    // Who read what, by label.
+    let log = network.json("grant log tree/photos --as owner");
+    let labels: Vec<_> =
+        log["rows"].as_array().unwrap().iter().map(|row| row["label"].clone()).collect();
+    assert!(labels.contains(&"given: tree/photos/".into()), "{labels:?}");
+    assert!(
+        !network.json(&format!("grant log @{grant} --as owner"))["rows"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+
+    // One revocation ends all of it, for bob and for carol below him, and not what carol has by herself.
+    network.json(&format!("grant revoke @{grant} --as owner"));
+    until("the nodes know of it", || get("bob", &grant).code != Some(0));
+    fails(get("bob", &grant), 5, "was revoked");
+    fails(get("carol", &carols), 5, "was revoked");
+    get("carol", &second).ok();
+    let cells = network.run("share tree/photos --to bob --cells 0..2 --as owner");
+    fails(cells, 2, "cells are those of one file");
 }

@@ -93,4 +93,44 @@ fn a_custodian_that_owners_count_on_does_not_retire_silently() {
     assert!(row(&network, &leaver).is_some(), "it is a node still");
     exit("--abandon-vaults");
     until("it has retired all the same", || row(&network, &leaver).is_none());
+    // What the owner has lost is said, with what helps.
+    let status = network.run("vault status --as owner").ok()["vault"].clone();
+    assert_eq!((&status["lost"], &status["answering"]), (&1.into(), &4.into()), "{status}");
+    assert_eq!(network.run("status --as owner").ok()["vault"]["lost"], 1);
+    for line in ["vault status --as owner", "status --as owner"] {
+        let said = network.run_plain(line);
+        assert!(said.contains("symbolon vault rotate"), "{said}");
+    }
+    let kept = network.run_for_people("keep --once --as owner --yes");
+    assert!(kept.error.contains("symbolon vault rotate"), "{}", kept.error);
+}
+
+#[test]
+fn a_custodian_retires_when_the_key_is_dealt_anew() {
+    let network = Network::start_with(6, "2s", " --caretaker");
+    network.identity("owner");
+    let path = network.file("f", 300_000, 1);
+    let put = format!("put {} --scheme 2/3 --for 2h --as owner --yes", path.display());
+    network.run(&put).ok();
+    let vault = network.run("vault status --as owner").ok()["vault"].clone();
+    let shards = network.run("stat f --as owner").ok()["segments"][0]["shards"].clone();
+    let is_in = |list: &Value, node: &Value| {
+        list.as_array().unwrap().iter().any(|one| one["node"] == node["node"])
+    };
+    let number = network
+        .nodes
+        .iter()
+        .position(|node| is_in(&vault["custodians"], &node.ready) && !is_in(&shards, &node.ready));
+    let number = number.expect("five of six are custodians, and three keep shards");
+    let leaver = network.nodes[number].ready["node"].as_str().unwrap().to_owned();
+    let dir = network.folder.path().join(format!("node{number}")).display().to_string();
+    let exit = || network.run(&format!("node exit --dir {dir}")).ok();
+    until("it waits for the owner of the vault", || exit()["exit"]["stage"] == "custody");
+    let rotated = network.run("vault rotate --as owner --yes").ok();
+    assert_eq!(rotated["outcome"], "rotated");
+    assert_eq!(rotated["removed"], serde_json::json!([leaver]), "{rotated}");
+    until("it has retired", || row(&network, &leaver).is_none());
+    let status = network.run("vault status --as owner").ok()["vault"].clone();
+    assert_eq!((&status["lost"], &status["answering"]), (&0.into(), &5.into()), "{status}");
+    assert_eq!(network.run("vault rotate --as owner --yes").ok()["outcome"], "kept");
 }

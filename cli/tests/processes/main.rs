@@ -27,3 +27,4 @@ mod sync;
 mod targets;
 mod terminal;
 mod terms;
+mod vaults;

@@ -57,6 +57,7 @@ impl Lines {
             "keep" => String::from("--once"),
             "share" => String::from("file --to bob --until 30d"),
             "grant inspect" | "grant revoke" => format!("@{folder}/grant"),
+            "grant log" => String::from("file"),
             "grant attenuate" => format!("@{folder}/grant --to bob --until 1d"),
             "sell" => String::from("file --price 1 --title evil\u{202e}title"),
             "market show" | "market preview" => listing.clone(),
@@ -72,8 +73,9 @@ impl Lines {
             // Its account has nothing.
             "node stake" => format!("--dir {folder}/node0 1"),
             "account balance" | "account faucet" | "account history" | "account statement"
-            | "audit" | "care" | "down" | "du" | "grant ls" | "id" | "ledger status" | "ls"
-            | "market list" | "node status" | "orders" | "status" => String::new(),
+            | "audit" | "care" | "vault create" | "vault rotate" | "vault status" | "down"
+            | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list" | "node status"
+            | "orders" | "status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }

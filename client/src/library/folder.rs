@@ -5,6 +5,7 @@
 //! - [`pack`]: joins small files into one object;
 //! - [`same`]: compares local files with stored ones;
 //! - [`put`], [`get`]: carry out a plan; [`place`]: writes below one folder and nowhere else;
+//! - [`shared`]: one grant for all files of a folder, and reading with it;
 //! - [`compact`]: rewrites packs that are mostly dead, and gives files an object of their own;
 //! - [`names`]: moves, removes and versions, which change only rows.
 //!
@@ -21,6 +22,7 @@ mod plan;
 mod put;
 mod ranges;
 mod same;
+mod shared;
 mod walk;
 
 pub use get::FolderGot;
@@ -28,6 +30,7 @@ pub use get_plan::GetPlan;
 pub use names::{Moved, Removed, Selection, Usage};
 pub use plan::{FolderPlan, FolderQuote};
 pub use put::FolderStored;
+pub use shared::FolderShared;
 pub use walk::NotKept;
 
 use crate::{

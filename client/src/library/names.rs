@@ -20,7 +20,7 @@ pub use tree::{FileView, NameKind, NameView, VersionView};
 pub use walk::{FolderWalk, Listed, NameWalk};
 
 pub(crate) use change::{NewVersion, VersionMark};
-pub(crate) use tree::{Found, Range, Tree};
+pub(crate) use tree::{Found, Range, Right, Tree};
 
 /// The most bytes of a name.
 pub(crate) const NAME_BYTES_MAX: usize = 4096;

@@ -68,7 +68,7 @@ impl Library {
         self.changing(&budget, progress, putting).await
     }
 
-    async fn put_here(
+    pub(crate) async fn put_here(
         &self,
         source: Source,
         name: &Name,
@@ -261,7 +261,19 @@ impl Library {
                     token.grant.root == me && to_others && !over
                 },
             );
-        let mut held: BTreeSet<ObjectId> = given.map(|token| token.manifest.object).collect();
+        let mut held: BTreeSet<ObjectId> = BTreeSet::new();
+        for token in given {
+            held.insert(token.manifest.object);
+            if token.is_folder() {
+                match Box::pin(self.objects_of_grant(&token)).await {
+                    Ok(objects) => held.extend(objects),
+                    // Without its list no one can read the folder either.
+                    Err(error) => {
+                        tracing::warn!(%error, "the list of a shared folder cannot be read");
+                    }
+                }
+            }
+        }
         held.retain(|object| objects.contains(object));
         let objects: Vec<_> = objects.iter().copied().collect();
         held.extend(self.promised(&objects).await?);

@@ -163,7 +163,7 @@ fn public(name: Name, object: &Arc<ObjectEntry>) -> Found {
     let (stored_ms, length) = (object.stored_ms, object.manifest.length);
     let metadata =
         FileMetadata { mode: PLAIN_MODE, modified_ns: i128::from(stored_ms) * 1_000_000 };
-    Found { name, object: object.clone(), stored_ms, first: 0, length, metadata }
+    Found { name, object: object.clone(), stored_ms, first: 0, length, metadata, right: None }
 }
 
 /// Files that end within this time are told of.

@@ -143,7 +143,7 @@ impl Library {
 
 impl Local {
     /// The objects of a folder or pattern. Gives nothing when `what` is a single file.
-    fn objects_named(&self, what: &[u8]) -> Result<Option<Objects>, ClientError> {
+    pub(super) fn objects_named(&self, what: &[u8]) -> Result<Option<Objects>, ClientError> {
         let row = self.catalog().row(Names, what)?;
         let now = row.as_ref().and_then(NameEntry::current);
         if now.is_some_and(|now| !matches!(now.content, Content::Folder)) {

@@ -9,7 +9,7 @@ use symbolon_protocol::{
     LedgerTime,
     id::{ListingId, ObjectId, Opening},
     ledger::{
-        rows::{Listing, ListingState, Listings, ListingsOf, Sale, Sales, Table},
+        rows::{Listing, ListingState, Listings, ListingsOf, Sales, Sold, Table},
         transaction::Action,
     },
 };
@@ -134,7 +134,7 @@ impl OwnListings {
         let keys: Vec<_> = listed.iter().map(|object| (self.0.me(), *object)).collect();
         let sales = self.0.network().rows_of(Sales, &keys).await?;
         let now_ms = self.0.clock().await?.now_ms;
-        let binds = |sale: &Sale| 0 < sale.listings || 0 < sale.orders || now_ms < sale.until_ms;
+        let binds = |sale: &Sold| 0 < sale.listings || 0 < sale.orders || now_ms < sale.until_ms;
         let sold = listed.into_iter().zip(sales);
         Ok(sold.filter_map(|(object, sale)| sale.filter(binds).map(|_| object)).collect())
     }

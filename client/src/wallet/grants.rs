@@ -3,7 +3,7 @@
 use symbolon_protocol::{
     LedgerTime,
     content::{FileKey, Manifest},
-    grant::{Caveat, Grant, GrantToken, ability},
+    grant::{Caveat, Grant, GrantToken, ObjectSet, ability},
     id::{AccountId, LinkId, ObjectId},
     identity::Recipient,
     ledger::{Status, rows::Revocations, transaction::Action},
@@ -26,6 +26,13 @@ fn refused(error: impl Into<Reason>) -> ClientError {
     ClientError::Grant(error.into())
 }
 
+/// The caveats, with the usual abilities if they name none.
+fn with_abilities(caveats: Vec<Caveat>) -> Vec<Caveat> {
+    let names_them = caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. }));
+    let usual = Caveat::Abilities { set: ability::READ | ability::VERIFY };
+    (!names_them).then_some(usual).into_iter().chain(caveats).collect()
+}
+
 impl Wallet {
     /// Makes a grant to the file with this manifest and key, restricted by `caveats`.
     pub(crate) fn grant_for(
@@ -36,13 +43,25 @@ impl Wallet {
     ) -> Result<GrantToken, ClientError> {
         let mut all = Vec::with_capacity(caveats.len() + 2);
         all.push(Caveat::Object { object: manifest.object });
-        if !caveats.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
-            all.push(Caveat::Abilities { set: ability::READ | ability::VERIFY });
-        }
-        all.extend(caveats);
+        all.extend(with_abilities(caveats));
         let (chain, entropy) = (self.ledger().chain(), self.host().random());
         let account = self.identity().account_key();
         GrantToken::issue(chain, &account, (manifest, key), to, all, &entropy).map_err(refused)
+    }
+
+    /// Makes a grant to a folder: the list of its files, with this manifest and key, and the objects that hold them.
+    pub(crate) fn grant_for_folder(
+        &self,
+        (manifest, key): (&Manifest, &Zeroizing<[u8; 32]>),
+        objects: &ObjectSet,
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+    ) -> Result<GrantToken, ClientError> {
+        let (chain, entropy) = (self.ledger().chain(), self.host().random());
+        let account = self.identity().account_key();
+        let (list, all) = ((manifest, &**key), with_abilities(caveats));
+        GrantToken::issue_folder(chain, &account, (list, objects), to, all, &entropy)
+            .map_err(refused)
     }
 
     /// Passes a grant on, narrowed by `caveats`. This needs neither the ledger nor the owner.

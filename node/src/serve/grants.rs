@@ -11,12 +11,13 @@ use symbolon_protocol::{
     },
     id::{AccountId, Hash, ObjectId, PeerId},
     ledger::{rows::Deal, transaction::DealTerms},
+    reads::ReadBy,
     wire::storage::RefusalCode,
 };
 use symbolon_store::{Charge, Counter};
 
 use super::{Stop, orders, refuse_store};
-use crate::{lru::Lru, shared::Shared};
+use crate::{lru::Lru, reads, shared::Shared};
 
 /// Results of verification. Failures are remembered too, so a peer that repeats a bad grant costs a
 /// hash instead of signatures.
@@ -77,13 +78,13 @@ pub(crate) enum Need {
     Read(Range<u32>),
 }
 
-/// Judges a request. Returns `Ok` when the grant allows it now. [`charge`] checks the quotas.
+/// Judges a request. Returns what is left to enforce, and by what right the peer asks, when the grant allows it now. [`charge`] checks the quotas.
 pub(crate) async fn authorize(
     shared: &Shared,
     peer: PeerId,
     grant: Option<&Grant>,
     wanted: &Wanted,
-) -> Result<Authorized, Stop> {
+) -> Result<(Authorized, ReadBy), Stop> {
     let Some(grant) = grant else {
         return Err(Stop::refused(RefusalCode::NotAllowed, "this request needs a grant"));
     };
@@ -98,8 +99,11 @@ pub(crate) async fn authorize(
     };
     let limit_ms = shared.options.limits.stale_ms;
     shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max| max.0.min(limit_ms))).await?;
+    if let Some(max) = allowed.staleness_ms {
+        shared.has_recent_block(max).await?;
+    }
     check_alive(shared, &allowed).await?;
-    Ok(allowed)
+    Ok((allowed, reads::by_grant(&verified)))
 }
 
 /// Counts a read against every quota of the grant's chain, before the first byte is sent.
@@ -116,13 +120,30 @@ pub(crate) async fn charge(shared: &Shared, allowed: &Authorized, bytes: u64) ->
         };
         let keys: Vec<_> = quotas.iter().map(|quota| (&quota.link.0[..], max(quota))).collect();
         let charged = store.charge(&keys, Counter { reads: 1, bytes }, until_ms)?;
-        Ok(matches!(charged, Charge::Counted(_)))
+        Ok(charged)
     });
     match charged.await.map_err(refuse_store)? {
-        true => Ok(()),
-        false => {
-            Err(Stop::refused(RefusalCode::QuotaUsed, "the grant's quota on this node is used up"))
+        Charge::Counted(_) => Ok(()),
+        Charge::Exceeded { place, so_far } => {
+            let quota = allowed.quotas.get(place);
+            let message = quota.map_or_else(String::new, |quota| used_up(quota, so_far, bytes));
+            Err(Stop::refused(RefusalCode::QuotaUsed, message))
         }
+    }
+}
+
+/// Which quota has no room for a read, in words.
+fn used_up(quota: &Quota, so_far: Counter, bytes: u64) -> String {
+    let link = quota.link;
+    match quota.reads.filter(|max| *max <= so_far.reads) {
+        Some(max) => {
+            format!("link {link} of the grant allows {max} reads on this node, and all are used")
+        }
+        None => format!(
+            "link {link} of the grant allows {} bytes from this node; {} are used, and this read is of {bytes}",
+            quota.bytes.unwrap_or(u64::MAX),
+            so_far.bytes
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use symbolon_protocol::{
     ledger::{rows::Access, transaction::DealTerms},
     limits::{CELL_BYTES, SLICE_BYTES},
     proof::verify_unit,
+    reads::ReadBy,
     wire::storage::{RefusalCode, Response, SliceHead},
 };
 use symbolon_store::{Damage, Shard, ShardFile, StoreError};
@@ -22,7 +23,7 @@ use super::{
     grants::{self, Need},
     internal, terms_of, within,
 };
-use crate::{pace::BOUNDED_BYTES, shared::Shared};
+use crate::{pace::BOUNDED_BYTES, reads, shared::Shared};
 
 /// The requested part of a shard.
 #[derive(Clone, Copy, Debug)]
@@ -97,23 +98,32 @@ pub(crate) async fn answer(
         let message = format!("a shard of {length} bytes does not have this part");
         return Err(Stop::refused(RefusalCode::Malformed, message));
     };
-    let quota = match shard.terms.access {
+    let right = match shard.terms.access {
         Access::Public => None,
         Access::Granted => {
             let need = Need::Read(pieces.stripes(length));
             let wanted = grants::Wanted { shard: (&shard.terms).into(), need };
             match grant {
-                Some(_) => Some(grants::authorize(shared, stream.peer, grant, &wanted).await?),
+                Some(_) => {
+                    let (allowed, by) =
+                        grants::authorize(shared, stream.peer, grant, &wanted).await?;
+                    Some((Some(allowed), by))
+                }
                 None => {
                     check_claim(shared, stream.peer, place).await?;
-                    None
+                    Some((None, ReadBy::Claim))
                 }
             }
         }
     };
     let mut piece = read_piece(shared, &shard, pieces, pieces.first).await?;
-    if let Some(allowed) = quota {
-        grants::charge(shared, &allowed, pieces.bytes(length)).await?;
+    if let Some((allowed, by)) = right {
+        let bytes = pieces.bytes(length);
+        if let Some(allowed) = allowed {
+            grants::charge(shared, &allowed, bytes).await?;
+        }
+        let of = (shard.terms.owner, shard.terms.object);
+        reads::note(shared, of, (by, stream.peer), bytes).await;
     }
     let count = u32::try_from(pieces.end - pieces.first).unwrap_or(u32::MAX);
     stream.answer(&Response::Slices { count }).await?;

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use ed25519_dalek::SigningKey;
 use symbolon_node::Node;
 use symbolon_protocol::{
-    Amount, Millis,
+    Amount, LedgerTime, Millis,
     content::{
         Manifest, Scheme,
         manifest::{Codec, MaskMode},
@@ -18,8 +19,8 @@ use symbolon_protocol::{
     identity::Identity,
     ledger::{
         Params,
-        rows::{Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
-        transaction::Action,
+        rows::{Access, Chains, Listings, Nodes, Order, OrderState, Orders, PublicRef, Terms},
+        transaction::{Acceptance, Action, DealTerms},
     },
     limits::CUSTODIANS_MAX,
     wire::storage::{Refusal, RefusalCode, Request, Response},
@@ -126,7 +127,7 @@ impl Market {
         let manifest = Manifest {
             version: 1,
             codec: Codec::ReedSolomon8,
-            mask: MaskMode::None,
+            mask: MaskMode::ChaCha20,
             scheme: Scheme { required: 1, total: 3 },
             object,
             length: 100,
@@ -140,11 +141,14 @@ impl Market {
         let terms = Terms {
             title: "measurements".to_owned(),
             price: Amount::credits(10),
+            bond: Amount::credits(10),
             licence: Hash([4; 32]),
             access_ms: Millis(3_600_000),
             window_ms: Millis(60_000),
             splits: Vec::new(),
             preview_cells: 0,
+            leaves: document.clone(),
+            masks_root: Hash([0; 32]),
             document,
             manifest,
             cells: 1,
@@ -155,6 +159,45 @@ impl Market {
             mandate: mandate(&chain, &signer, object, &[50; 32]).unwrap(),
         };
         world.apply(&signer, Action::List { opening, terms: Box::new(terms) }).await;
+        self.cover(self.listing(&opening), object).await;
+    }
+
+    /// Shows the ledger a deal that keeps what a listing sells. Its node is no program: nothing is asked of it here.
+    async fn cover(&self, listing: ListingId, object: ObjectId) {
+        let (world, signer) = (&self.world, self.world.owner.account_key());
+        let keeper = SigningKey::from_bytes(&[77; 32]);
+        let register = Action::RegisterNode {
+            payout: self.buyer.account(),
+            operator: None,
+            addresses: Vec::new(),
+            custody_key: None,
+            caretaker: false,
+            price: Amount::ZERO,
+            agrees_until: 0,
+            capacity: 1 << 20,
+            leaving: false,
+        };
+        world.apply(&keeper, register).await;
+        let epoch_ms = world.ledger.row(Chains, &()).await.unwrap().unwrap().params.epoch_ms;
+        let terms = DealTerms {
+            owner: world.owner.account(),
+            opening: Opening([object.0[0]; 32]),
+            object,
+            segment: 0,
+            required: 1,
+            total: 3,
+            length: 1024,
+            access: Access::Granted,
+            epochs: 2 * 3_600_000 / epoch_ms.0 + 2,
+        };
+        let (chain, root) = (world.ledger.chain(), Hash([7; 32]));
+        let (price, expires_ms) = ((Amount::ZERO, u64::MAX), LedgerTime::NEVER);
+        let accepted = Acceptance::build(&chain, &terms, &keeper, (0, root), price, expires_ms);
+        let deal = terms.deal();
+        let open = Action::OpenDeal { terms, acceptances: vec![accepted], cost_max: Amount::ZERO };
+        world.apply(&signer, open).await;
+        let deals = vec![deal];
+        world.apply(&signer, Action::CoverListing { listing, first: 0, deals }).await;
     }
 
     fn context(&self) -> Hash {

@@ -12,7 +12,7 @@ use symbolon_net::{Endpoint, PeerAddress};
 use symbolon_node::Node;
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
-    grant::Caveat,
+    grant::{Caveat, Grant},
     id::{AccountId, Hash, Opening},
     ledger::{
         Status,
@@ -291,14 +291,16 @@ async fn a_node_that_is_behind_its_ledger_says_so() {
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
     owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
-    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(1_000) }]);
+    let max_ms = Millis(60_000);
+    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms }]);
     let (deal, grant) = (terms.deal(), Some(fresh));
     let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
     owner.read(&read).await.unwrap();
     // There is a block that it does not see, and it knows that there is one.
     how.holds.send_replace(true);
+    world.pass(30_000).await;
     world.apply(&SigningKey::from_bytes(&[33; 32]), Action::Faucet).await;
-    world.pass(2_000).await;
+    world.pass(35_000).await;
     assert_eq!(code(owner.read(&read).await), RefusalCode::Stale, "a grant may be dead by it");
     how.holds.send_replace(false);
     owner.read(&read).await.unwrap();
@@ -323,21 +325,36 @@ async fn a_node_from_which_its_server_hides_blocks_serves_no_grant() {
     let owner = world.peer(&world.owner, &node).await;
     let (terms, grant) = (world.terms(1, 4096), world.own_grant());
     owner.store(&terms, 0, PRICE, &grant, &shard(4096)).await.unwrap();
-    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(1_000) }]);
-    let (deal, grant) = (terms.deal(), Some(fresh));
-    let read = storage::Request::Read { deal, index: 0, first: 0, count: 1, grant };
-    owner.read(&read).await.unwrap();
-    // The node sees no block and no newer head, so nothing tells it that there is one. But one is due.
+    let read = |grant: &Grant| {
+        let (deal, grant) = (terms.deal(), Some(grant.clone()));
+        storage::Request::Read { deal, index: 0, first: 0, count: 1, grant }
+    };
+    let max_ms = Millis(100_000);
+    let fresh = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms }]);
+    owner.read(&read(&fresh)).await.unwrap();
+    // The node sees no block and no newer head, so nothing tells it that there is one. Its server says that there is none.
+    world.apply(&SigningKey::from_bytes(&[33; 32]), Action::Faucet).await;
+    world.pass(10).await;
     how.hides.store(true, Ordering::Relaxed);
-    world.pass(1_500).await;
-    owner.read(&read).await.unwrap();
+    // The head of this moment is the one that it hears of from now on.
+    let now = world.grant(world.owner.peer(), vec![Caveat::Staleness { max_ms: Millis(0) }]);
+    assert_eq!(code(owner.read(&read(&now)).await), RefusalCode::Stale);
     how.holds.send_replace(true);
-    world.pass(EPOCH_MS).await;
-    owner.read(&read).await.unwrap();
-    world.pass(EPOCH_MS / 4 + 2 * 60_000).await;
-    assert_eq!(code(owner.read(&read).await), RefusalCode::Stale, "a revocation may be hidden");
+    world.pass(90_000).await;
+    owner.read(&read(&fresh)).await.unwrap();
+    world.pass(30_000).await;
+    let refused = owner.read(&read(&fresh)).await.unwrap_err();
+    assert_eq!(refused.code, RefusalCode::Stale, "a revocation may be hidden");
+    // It says how old its view is, since when, and what the grant accepts.
+    for said in ["2 min old", "2026-11-", "The grant accepts 100 s"] {
+        assert!(refused.message.contains(said), "{}", refused.message);
+    }
+    owner.read(&read(&grant)).await.unwrap();
+    // Then a block is overdue for long, and no grant is served.
+    world.pass(11 * 60_000).await;
+    assert_eq!(code(owner.read(&read(&grant)).await), RefusalCode::Stale, "none is served");
     how.hides.store(false, Ordering::Relaxed);
     how.holds.send_replace(false);
-    owner.read(&read).await.unwrap();
+    owner.read(&read(&grant)).await.unwrap();
     node.stop().await;
 }

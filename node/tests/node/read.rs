@@ -1,18 +1,21 @@
 //! Which peer may read which shards, and how much.
 
+use symbolon_node::Node;
 use symbolon_protocol::{
     Millis,
-    grant::{Caveat, Grant, ability},
-    id::{ChainId, ObjectId},
+    grant::{Caveat, Grant, ObjectSet, ability},
+    id::{AccountId, ChainId, Hash, ObjectId, PeerId},
     identity::Identity,
     ledger::{rows::Access, transaction::Action},
-    limits::{CELL_BYTES, SLICE_BYTES},
-    wire::storage::{RefusalCode, Request},
+    limits::{CELL_BYTES, READ_ROWS_OF_DAY, SLICE_BYTES},
+    reads::{ReadBy, ReadLog, ReadRow, question},
+    signature,
+    wire::storage::{RefusalCode, Request, Response},
 };
 
 use crate::{
     life::damage,
-    world::{PRICE, World, code, deal_id, named, now, shard, verify},
+    world::{PRICE, Peer, World, code, deal_id, named, now, shard, verify},
 };
 
 const LENGTH: u64 = SLICE_BYTES as u64 + 8 * CELL_BYTES as u64;
@@ -95,6 +98,7 @@ async fn every_caveat_is_kept() {
     owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(LENGTH)).await.unwrap();
     let friend_id = Identity::from_seed(&[31; 64]);
     let friend = world.peer(&friend_id, &node).await;
+    world.pass(1_000).await;
     let now = now(&world.host);
     for (caveat, expected) in [
         (Caveat::NotBefore { time_ms: now.saturating_add(Millis(60_000)) }, RefusalCode::OutOfTime),
@@ -104,10 +108,34 @@ async fn every_caveat_is_kept() {
         (Caveat::NodeReads { count: 0 }, RefusalCode::QuotaUsed),
         (Caveat::NodeBytes { bytes: SLICE_BYTES as u64 - 1 }, RefusalCode::QuotaUsed),
         (Caveat::Cells { first: 24, end: 30 }, RefusalCode::NotAllowed),
+        (Caveat::Staleness { max_ms: Millis(0) }, RefusalCode::Stale),
     ] {
         let grant = world.grant(friend_id.peer(), vec![caveat.clone()]);
         assert_eq!(code(friend.read(&slice(0, 1, Some(&grant))).await), expected, "{caveat:?}");
     }
+    // What holds allows it; no node can check a purpose.
+    for caveat in [
+        Caveat::NotBefore { time_ms: now },
+        Caveat::NotAfter { time_ms: now.saturating_add(Millis(60_000)) },
+        Caveat::NodeReads { count: 1 },
+        Caveat::NodeBytes { bytes: SLICE_BYTES as u64 },
+        Caveat::Cells { first: 0, end: 16 },
+        Caveat::Purpose { hash: Hash([1; 32]) },
+        Caveat::Depth { links: 0 },
+        Caveat::Staleness { max_ms: Millis(60_000) },
+    ] {
+        let grant = world.grant(friend_id.peer(), vec![caveat.clone()]);
+        let read = friend.read(&slice(0, 1, Some(&grant))).await;
+        assert!(read.is_ok(), "{caveat:?}: {read:?}");
+    }
+    // A used-up quota says which link, and how much is left of it.
+    let grant = world.grant(friend_id.peer(), vec![Caveat::NodeReads { count: 0 }]);
+    let link = grant.verify(&world.ledger.chain()).unwrap().link_ids()[0];
+    let refused = friend.read(&slice(0, 1, Some(&grant))).await.unwrap_err().message;
+    assert!(refused.contains(&format!("link {link} of the grant allows 0 reads")), "{refused}");
+    let grant = world.grant(friend_id.peer(), vec![Caveat::NodeBytes { bytes: 7 }]);
+    let refused = friend.read(&slice(0, 1, Some(&grant))).await.unwrap_err().message;
+    assert!(refused.contains("allows 7 bytes from this node; 0 are used"), "{refused}");
     let read_only = world.grant(friend_id.peer(), vec![Caveat::Abilities { set: ability::READ }]);
     let check = Request::Check { deal: terms.deal(), index: 0, grant: Some(read_only) };
     assert_eq!(code(friend.ask(&check).await), RefusalCode::NotAllowed);
@@ -223,5 +251,120 @@ async fn wrong_bytes_are_never_sent() {
     assert_eq!(code(owner.read(&slice(1, 1, Some(&grant))).await), RefusalCode::Damaged);
     assert_eq!(code(owner.read(&cell(17, &grant)).await), RefusalCode::Damaged);
     assert_eq!(code(owner.read(&cell(16, &grant)).await), RefusalCode::Damaged);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_for_several_objects_reads_those_and_no_other() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let terms = world.terms(1, LENGTH);
+    owner.store(&terms, 0, PRICE, &world.own_grant(), &shard(LENGTH)).await.unwrap();
+    let friend_id = Identity::from_seed(&[31; 64]);
+    let friend = world.peer(&friend_id, &node).await;
+    let (chain, other) = (world.ledger.chain(), ObjectId([6; 16]));
+    let grant_for = |objects: &[ObjectId]| {
+        let set = ObjectSet::new(objects.iter().copied()).unwrap();
+        let caveats = vec![Caveat::Abilities { set: ability::READ }];
+        let (key, to) = (world.owner.account_key(), friend_id.peer());
+        let of = (&set, set.member(&objects[0]).unwrap());
+        let grant = Grant::issue_for_several(&chain, &key, to, of, caveats, &[1; 32]).unwrap();
+        (set, grant)
+    };
+    let (set, grant) = grant_for(&[terms.object, other]);
+    friend.read(&slice(0, 1, Some(&grant))).await.unwrap();
+    // With the path of another object, or a set without it, the shard stays closed.
+    let wrong = grant.of_member(set.member(&other).unwrap());
+    assert_eq!(code(friend.read(&slice(0, 1, Some(&wrong))).await), RefusalCode::NotAllowed);
+    let (_, without) = grant_for(&[other]);
+    assert_eq!(code(friend.read(&slice(0, 1, Some(&without))).await), RefusalCode::NotAllowed);
+    // One revocation ends all of it.
+    let link = grant.verify(&chain).unwrap().link_ids()[0];
+    world.apply(&world.owner.account_key(), Action::Revoke { link, until_ms: None }).await;
+    assert_eq!(code(friend.read(&slice(0, 1, Some(&grant))).await), RefusalCode::Revoked);
+    node.stop().await;
+}
+
+/// Asks a node who read the object of [`World::terms`], signed by the account of `signer` for this peer and node.
+async fn ask_who_read(
+    world: &World,
+    node: &Node,
+    (peer, peer_id): (&Peer, PeerId),
+    signer: &Identity,
+    owner: AccountId,
+) -> Result<ReadLog, RefusalCode> {
+    let object = ObjectId([5; 16]);
+    let asked = question(&world.ledger.chain(), &node.id(), &peer_id, (&owner, &object));
+    let signature = signature::sign(&signer.account_key(), &asked);
+    let request = Request::ReadLog { owner, object, from_day: 0, signature };
+    match peer.ask(&request).await {
+        Ok(Response::ReadLog { log }) => Ok(log),
+        Ok(other) => panic!("{other:?}"),
+        Err(refusal) => Err(refusal.code),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_and_no_other_peer_learns_who_read_what() {
+    let world = World::new().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let (terms, own) = (world.terms(1, LENGTH), world.own_grant());
+    owner.store(&terms, 0, PRICE, &own, &shard(LENGTH)).await.unwrap();
+    let friend_id = Identity::from_seed(&[31; 64]);
+    let friend = world.peer(&friend_id, &node).await;
+    let grant = world.grant(friend_id.peer(), vec![]);
+    let chain = world.ledger.chain();
+    let given = grant.verify(&chain).unwrap().link_ids()[0];
+    friend.read(&slice(0, 1, Some(&grant))).await.unwrap();
+    friend.read(&cell(1, &grant)).await.unwrap();
+    owner.read(&slice(0, 2, Some(&own))).await.unwrap();
+    // What is refused is not a read.
+    let none = world.grant(friend_id.peer(), vec![Caveat::NodeReads { count: 0 }]);
+    assert!(friend.read(&slice(0, 1, Some(&none))).await.is_err());
+
+    let account = world.owner.account();
+    let as_owner = (&owner, world.owner.peer());
+    let log = ask_who_read(&world, &node, as_owner, &world.owner, account).await.unwrap();
+    assert_eq!(log.verify(&chain), Ok(()));
+    let of = |log: &ReadLog, reader: PeerId| -> Vec<(ReadBy, u64, u64)> {
+        let rows = log.rows.iter().filter(|row| row.reader == reader);
+        rows.map(|row: &ReadRow| (row.by, row.reads, row.bytes)).collect()
+    };
+    let (slice_bytes, cell_bytes) = (SLICE_BYTES as u64, CELL_BYTES as u64);
+    let by = ReadBy::Grant { given, link: given };
+    assert_eq!(of(&log, friend_id.peer()), [(by, 2, slice_bytes + cell_bytes)]);
+    assert_eq!(of(&log, world.owner.peer()).len(), 1);
+
+    // A stranger gets nothing: not in the owner's name, not with words that the owner signed for itself.
+    let as_friend = (&friend, friend_id.peer());
+    let refused = Err(RefusalCode::NotAllowed);
+    assert_eq!(ask_who_read(&world, &node, as_friend, &friend_id, account).await, refused);
+    let replayed = (&friend, world.owner.peer());
+    assert_eq!(ask_who_read(&world, &node, replayed, &world.owner, account).await, refused);
+    // An account that owns nothing here learns that nothing of its own was read.
+    let nothing = ask_who_read(&world, &node, as_friend, &friend_id, friend_id.account()).await;
+    assert!(nothing.unwrap().rows.is_empty());
+
+    // It outlives a restart.
+    node.stop().await;
+    let node = world.node().await;
+    let owner = world.peer(&world.owner, &node).await;
+    let as_owner = (&owner, world.owner.peer());
+    let again = ask_who_read(&world, &node, as_owner, &world.owner, account).await.unwrap();
+    assert_eq!(again.rows, log.rows);
+    // A crowd of delegates makes no more rows than are listed, and hides no reads from the sum.
+    let friend = world.peer(&friend_id, &node).await;
+    for number in 0..u8::try_from(READ_ROWS_OF_DAY).unwrap() + 10 {
+        let many = world.grant(friend_id.peer(), vec![Caveat::Depth { links: number }]);
+        friend.read(&cell(0, &many)).await.unwrap();
+    }
+    let log = ask_who_read(&world, &node, as_owner, &world.owner, account).await.unwrap();
+    assert_eq!(log.rows.len(), READ_ROWS_OF_DAY + 1);
+    let others = log.rows.iter().find(|row| row.by == ReadBy::Others).unwrap();
+    assert_eq!(others.reads, 12);
+    let all: u64 = log.rows.iter().map(|row| row.reads).sum();
+    assert_eq!(all, 3 + READ_ROWS_OF_DAY as u64 + 10);
     node.stop().await;
 }

@@ -47,11 +47,24 @@ impl Capsule {
     /// Encrypts a fresh key point to the vault, and gives the point too.
     #[must_use]
     pub fn seal(vault: &VaultSecret, label: &Hash, entropy: &[u8; 32]) -> (Self, Zeroizing<Point>) {
-        let mut stream = curve::Stream::new(
-            "symbolon 2026 capsule nonces v1",
-            &[vault.0.as_bytes(), entropy, &label.0],
-        );
-        let mut key = stream.point();
+        let mut stream = nonces(vault, label, entropy);
+        let key = stream.point();
+        Self::of_point(vault, label, key, stream)
+    }
+
+    /// A capsule with the identity in it, as a seller could make who means to sell nothing.
+    #[cfg(test)]
+    pub(crate) fn seal_nothing(vault: &VaultSecret, label: &Hash, entropy: &[u8; 32]) -> Self {
+        let nothing = curve25519_dalek::traits::Identity::identity();
+        Self::of_point(vault, label, nothing, nonces(vault, label, entropy)).0
+    }
+
+    fn of_point(
+        vault: &VaultSecret,
+        label: &Hash,
+        mut key: RistrettoPoint,
+        mut stream: curve::Stream,
+    ) -> (Self, Zeroizing<Point>) {
         let mut s = stream.number();
         let mut w = stream.number();
         let r = RistrettoPoint::mul_base(&s).compress().to_bytes();
@@ -95,6 +108,11 @@ impl Capsule {
             &[&label.0, &self.c, &self.r, &self.r2, w1, w2],
         )
     }
+}
+
+fn nonces(vault: &VaultSecret, label: &Hash, entropy: &[u8; 32]) -> curve::Stream {
+    let parts: [&[u8]; 3] = [vault.0.as_bytes(), entropy, &label.0];
+    curve::Stream::new("symbolon 2026 capsule nonces v1", &parts)
 }
 
 /// A recovered key point's bytes. No seller would choose the identity as a key.

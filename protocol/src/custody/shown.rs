@@ -145,7 +145,7 @@ mod tests {
         let World { capsule, posted, secret, delivery, context, key } = world();
         let shown = ShownKey::make(&posted, 2, &secret, &context, &[13; 32]).unwrap();
         let opened = shown.open(&capsule, &posted, 2, &delivery, &context).unwrap();
-        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, &key).unwrap());
+        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, key.required()).unwrap());
     }
 
     #[test]

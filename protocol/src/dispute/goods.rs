@@ -76,6 +76,13 @@ impl Goods {
         self
     }
 
+    /// Lists one mask less than there are.
+    pub(crate) fn with_a_mask_less(mut self) -> Self {
+        self.list.masks.pop();
+        self.masks_root = self.list.masks_root();
+        self
+    }
+
     pub(crate) fn place(&self, cell: u64) -> CellPlace {
         self.manifest.layout().unwrap().cell(cell).unwrap()
     }

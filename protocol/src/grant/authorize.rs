@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{Caveat, GrantError, PaidOrder, VerifiedGrant, ability};
+use super::{Caveat, GrantError, Member, PaidOrder, VerifiedGrant, ability};
 use crate::{
     id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId},
     time::{LedgerTime, Millis},
@@ -104,7 +104,7 @@ impl VerifiedGrant {
         for (link, id) in self.grant().links.iter().zip(self.link_ids()) {
             let mut quota = Quota { link: id, reads: None, bytes: None };
             for caveat in &link.caveats {
-                access.check(caveat)?;
+                access.check(caveat, self.grant().member.as_ref())?;
                 found.collect(caveat, &mut quota)?;
             }
             if quota.reads.is_some() || quota.bytes.is_some() {
@@ -123,7 +123,9 @@ impl VerifiedGrant {
     /// or abilities would let its holder delete everything that the owner has.
     fn check_named(&self) -> Result<(), GrantError> {
         let first = &self.grant().links[0].caveats;
-        if !first.iter().any(|caveat| matches!(caveat, Caveat::Object { .. })) {
+        let names_object =
+            |caveat: &Caveat| matches!(caveat, Caveat::Object { .. } | Caveat::Objects { .. });
+        if !first.iter().any(names_object) {
             return Err(GrantError::Unnamed { what: "object" });
         }
         if !first.iter().any(|caveat| matches!(caveat, Caveat::Abilities { .. })) {
@@ -135,8 +137,12 @@ impl VerifiedGrant {
 
 impl Access {
     /// The part of a caveat that depends only on the request.
-    fn check(&self, caveat: &Caveat) -> Result<(), GrantError> {
+    fn check(&self, caveat: &Caveat, member: Option<&Member>) -> Result<(), GrantError> {
         match caveat {
+            Caveat::Objects { root } => {
+                let proven = member.is_some_and(|member| member.proves(root, &self.object));
+                if proven { Ok(()) } else { Err(GrantError::WrongObject) }
+            }
             Caveat::Object { object } if *object != self.object => Err(GrantError::WrongObject),
             Caveat::Abilities { set } if self.ability & !set != 0 => Err(GrantError::NotAllowed),
             Caveat::NotBefore { time_ms } if self.now_ms < *time_ms => {

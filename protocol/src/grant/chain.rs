@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use ed25519_dalek::SigningKey;
 
-use super::{Caveat, Grant, GrantError, Link, Sale, ability, market_audience};
+use super::{Caveat, Grant, GrantError, Link, Member, ObjectSet, Sale, ability, market_audience};
 use crate::{
     codec::Encode,
     id::{AccountId, ChainId, Hash, LinkId, PeerId},
@@ -100,7 +100,28 @@ impl Grant {
         let before = root_digest(chain, &id);
         let nonce = nonce(&before, &audience, &caveats, entropy);
         let link = Link::sign(root, &before, audience, nonce, caveats);
-        let grant = Self { version: 1, root: id, sale: None, links: alloc::vec![link] };
+        let links = alloc::vec![link];
+        let grant = Self { version: 1, root: id, sale: None, member: None, links };
+        grant.verify(chain).map(VerifiedGrant::into_grant)
+    }
+
+    /// Begins a chain for several objects. `caveats` get [`Caveat::Objects`] in front of them, and the grant is for a
+    /// request about the object of `member`.
+    pub fn issue_for_several(
+        chain: &ChainId,
+        root: &SigningKey,
+        audience: PeerId,
+        (objects, member): (&ObjectSet, Member),
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, GrantError> {
+        let mut all = alloc::vec![Caveat::Objects { root: objects.root() }];
+        all.extend(caveats);
+        let id = AccountId(root.verifying_key().to_bytes());
+        let before = root_digest(chain, &id);
+        let nonce = nonce(&before, &audience, &all, entropy);
+        let links = alloc::vec![Link::sign(root, &before, audience, nonce, all)];
+        let grant = Self { version: 2, root: id, sale: None, member: Some(member), links };
         grant.verify(chain).map(VerifiedGrant::into_grant)
     }
 
@@ -166,7 +187,7 @@ impl Grant {
     }
 
     fn check_form(&self) -> Result<(), GrantError> {
-        if self.version != 1 {
+        if self.version != 1 + u8::from(self.member.is_some()) {
             return Err(GrantError::Version { version: self.version });
         }
         let found = self.links.len();
@@ -196,7 +217,20 @@ impl Grant {
                 }
             }
         }
-        Ok(())
+        self.check_membership()
+    }
+
+    /// A first link that names several objects goes with a place among them, and no other link names several.
+    fn check_membership(&self) -> Result<(), GrantError> {
+        let of = |link: &Link| {
+            link.caveats.iter().filter(|caveat| matches!(caveat, Caveat::Objects { .. })).count()
+        };
+        let first = of(&self.links[0]);
+        let later: usize = self.links[1..].iter().map(of).sum();
+        match first == usize::from(self.member.is_some()) && later == 0 {
+            true => Ok(()),
+            false => Err(GrantError::Membership),
+        }
     }
 }
 
@@ -228,7 +262,7 @@ pub fn verify_first_link(
     link: &Link,
 ) -> Result<LinkId, GrantError> {
     let links = alloc::vec![link.clone()];
-    let alone = Grant { version: 1, root: *root, sale: None, links };
+    let alone = Grant { version: 1, root: *root, sale: None, member: None, links };
     alone.verify(chain).map(|verified| link_id(&verified.digest()))
 }
 

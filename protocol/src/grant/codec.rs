@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Caveat, Grant, Link};
+use super::{Caveat, Grant, Link, Member};
 use crate::{
     codec::{Decode, DecodeError, Encode, Reader},
     limits::{GRANT_BYTES_MAX, GRANT_LINKS_MAX},
@@ -47,6 +47,9 @@ impl Encode for Grant {
         self.version.encode(out);
         self.root.encode(out);
         self.sale.encode(out);
+        if let Some(member) = &self.member {
+            member.encode(out);
+        }
         self.links.encode(out);
     }
 }
@@ -55,11 +58,12 @@ impl Decode for Grant {
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let whole = input.remaining();
         let version = u8::decode(input)?;
-        if version != 1 {
+        if !matches!(version, 1 | 2) {
             return Err(DecodeError::Tag { what: "grant version", tag: version });
         }
         let root = Decode::decode(input)?;
         let sale = Decode::decode(input)?;
+        let member = if version == 2 { Some(Member::decode(input)?) } else { None };
         let count = u32::decode(input)?;
         bounded("grant links", count, GRANT_LINKS_MAX)?;
         let mut links = Vec::new();
@@ -67,11 +71,11 @@ impl Decode for Grant {
             links.push(Link::decode(input)?);
             within(whole - input.remaining())?;
         }
-        Ok(Self { version, root, sale, links })
+        Ok(Self { version, root, sale, member, links })
     }
 }
 
-fn bounded(what: &'static str, count: u32, max: usize) -> Result<(), DecodeError> {
+pub(super) fn bounded(what: &'static str, count: u32, max: usize) -> Result<(), DecodeError> {
     let (count, max) = (u64::from(count), max as u64);
     if count > max { Err(DecodeError::TooMany { what, count, max }) } else { Ok(()) }
 }

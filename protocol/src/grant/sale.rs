@@ -122,7 +122,7 @@ pub fn mandate(
 pub fn bought(id: OrderId, order: &Order, listing: &Listing) -> Grant {
     let sale = Sale { order: id, holder: order.holder, ends_ms: order.access_until_ms };
     let links = alloc::vec![listing.terms.mandate.clone()];
-    Grant { version: 1, root: listing.seller, sale: Some(sale), links }
+    Grant { version: 1, root: listing.seller, sale: Some(sale), member: None, links }
 }
 
 /// The ledger's checks before it takes a listing: the seller's signature, and that every buyer can read the
@@ -154,7 +154,9 @@ pub fn verify_mandate(
         | Caveat::NodeReads { .. }
         | Caveat::NodeBytes { .. }
         // The buyer decides how fresh a node's view of revocations must be.
-        | Caveat::Staleness { .. } => false,
+        | Caveat::Staleness { .. }
+        // A listing is of one object.
+        | Caveat::Objects { .. } => false,
     });
     // A grant allows only what its first link names. So an order could not give anything else.
     let object_named = link.caveats.contains(&Caveat::Object { object: *object });

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{Caveat, Grant, GrantError, VerifiedGrant};
+use super::{Caveat, Grant, GrantError, ObjectSet, VerifiedGrant};
 use crate::{
     codec::{Decode, DecodeError, Encode},
     content::Manifest,
@@ -18,19 +18,22 @@ use crate::{
     text::{TextError, TextForm},
 };
 
-const BOX_INFO: &[u8] = b"symbolon 2026 grant key box v1";
+/// The version of a token for one file.
+const FILE: u8 = 1;
+/// The version of a token for a folder.
+const FOLDER: u8 = 2;
 const BOX_BYTES: usize = 32 + envelope::OVERHEAD_BYTES;
 
 record! {
     /// Everything a holder needs to fetch and open a file.
     pub struct GrantToken {
-        /// Version of this layout: 1.
+        /// 1 for a file, 2 for a folder.
         pub version: u8,
         /// The ledger where the object's deals stand.
         pub chain: ChainId,
         /// The permission.
         pub grant: Grant,
-        /// The file.
+        /// The file, or the list of the folder's files.
         pub manifest: Manifest,
         /// The file key, sealed to the holder's wrap key and bound to all of the above.
         pub key_box: Vec<u8>,
@@ -88,8 +91,35 @@ impl GrantToken {
         Self::pack(chain, grant, file, &to.wrap, entropy)
     }
 
+    /// Begins a chain for a folder and packs it. `file` is the object that lists the folder; it is one of `objects`.
+    pub fn issue_folder(
+        chain: ChainId,
+        owner: &SigningKey,
+        (file, objects): ((&Manifest, &[u8; 32]), &ObjectSet),
+        to: &Recipient,
+        caveats: Vec<Caveat>,
+        entropy: &[u8; 32],
+    ) -> Result<Self, TokenError> {
+        to.verify()?;
+        let member = objects.member(&file.0.object).ok_or(GrantError::Membership)?;
+        let of = (objects, member);
+        let grant = Grant::issue_for_several(&chain, owner, to.access, of, caveats, entropy)?;
+        Self::pack_as(FOLDER, chain, grant, file, &to.wrap, entropy)
+    }
+
     /// Packs an existing chain, such as a buyer's, for its holder.
     pub fn pack(
+        chain: ChainId,
+        grant: Grant,
+        file: (&Manifest, &[u8; 32]),
+        wrap: &[u8; 32],
+        entropy: &[u8; 32],
+    ) -> Result<Self, TokenError> {
+        Self::pack_as(FILE, chain, grant, file, wrap, entropy)
+    }
+
+    fn pack_as(
+        version: u8,
         chain: ChainId,
         grant: Grant,
         (manifest, file_key): (&Manifest, &[u8; 32]),
@@ -100,9 +130,9 @@ impl GrantToken {
             return Err(TokenError::WrongKey);
         }
         let aad = box_aad(&chain, &grant.verify(&chain)?, manifest);
-        let key_box = envelope::seal(wrap, BOX_INFO, &aad, file_key, entropy)
+        let key_box = envelope::seal(wrap, box_info(version), &aad, file_key, entropy)
             .map_err(|_| TokenError::CannotSeal)?;
-        Ok(Self { version: 1, chain, grant, manifest: manifest.clone(), key_box })
+        Ok(Self { version, chain, grant, manifest: manifest.clone(), key_box })
     }
 
     /// Passes part of it on: one more link, and the key sealed to the next holder. Only the holder is
@@ -118,13 +148,20 @@ impl GrantToken {
         to.verify()?;
         let file_key = self.open(wrap_secret)?;
         let grant = self.grant.delegate(&self.chain, holder, to.access, caveats, entropy)?;
-        Self::pack(self.chain, grant, (&self.manifest, &file_key), &to.wrap, entropy)
+        let file = (&self.manifest, &*file_key);
+        Self::pack_as(self.version, self.chain, grant, file, &to.wrap, entropy)
+    }
+
+    /// Whether it is for a folder: the file that it opens lists the folder's files and their keys.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.version == FOLDER
     }
 
     /// The file key, checked against the manifest.
     pub fn open(&self, wrap_secret: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, TokenError> {
         let aad = box_aad(&self.chain, &self.verify()?, &self.manifest);
-        let plain = envelope::open(wrap_secret, BOX_INFO, &aad, &self.key_box)
+        let plain = envelope::open(wrap_secret, box_info(self.version), &aad, &self.key_box)
             .map_err(|_| TokenError::Sealed)?;
         let key: [u8; 32] = plain.as_slice().try_into().map_err(|_| TokenError::Sealed)?;
         let key = Zeroizing::new(key);
@@ -136,8 +173,11 @@ impl GrantToken {
 
     /// Checks version and chain: everything that needs no secret of the holder.
     pub fn verify(&self) -> Result<VerifiedGrant, TokenError> {
-        if self.version != 1 {
+        if !matches!(self.version, FILE | FOLDER) {
             return Err(TokenError::Version { version: self.version });
+        }
+        if self.is_folder() && !self.grant.is_for_several() {
+            return Err(TokenError::Grant(GrantError::Membership));
         }
         if self.key_box.len() != BOX_BYTES {
             return Err(TokenError::Sealed);
@@ -158,7 +198,9 @@ impl GrantToken {
     /// Reads and verifies a text.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         let bytes = Self::FORM.decode(text)?;
-        if let Some(version) = bytes.first().copied().filter(|version| *version != 1) {
+        if let Some(version) =
+            bytes.first().copied().filter(|version| !matches!(*version, FILE | FOLDER))
+        {
             return Err(TokenError::Version { version });
         }
         let token = Self::from_bytes(&bytes)?;
@@ -170,6 +212,14 @@ impl GrantToken {
 /// The commitment to the key in every file's manifest. See `spec/content.md`.
 fn commitment(file_key: &[u8; 32]) -> Hash {
     Hash(blake3::derive_key("symbolon 2026 commit v1", file_key))
+}
+
+/// What the box is sealed under. A folder's differs, so that no token for a file passes for one of a folder.
+fn box_info(version: u8) -> &'static [u8] {
+    match version {
+        FOLDER => b"symbolon 2026 grant folder box v1",
+        _ => b"symbolon 2026 grant key box v1",
+    }
 }
 
 fn box_aad(chain: &ChainId, verified: &VerifiedGrant, manifest: &Manifest) -> Vec<u8> {
@@ -269,8 +319,10 @@ mod tests {
             Grant::issue(&token.chain, &owner, friend.peer(), Vec::new(), &[9; 32]).unwrap();
         let other_grant = GrantToken { grant, ..token.clone() };
         assert_eq!(other_grant.open(&secret), Err(TokenError::Sealed));
-        let later = GrantToken { version: 2, ..token };
-        assert_eq!(GrantToken::parse(&later.to_text()), Err(TokenError::Version { version: 2 }));
+        let folder = GrantToken { version: FOLDER, ..token.clone() };
+        assert_eq!(folder.open(&secret), Err(TokenError::Grant(GrantError::Membership)));
+        let later = GrantToken { version: 3, ..token };
+        assert_eq!(GrantToken::parse(&later.to_text()), Err(TokenError::Version { version: 3 }));
     }
 
     #[test]

@@ -148,10 +148,14 @@ impl<S: State + ?Sized> Case<'_, '_, S> {
             Complaint::Unavailable { leaf, keys, path, deal: id } => {
                 let place = check_asked(manifest, &terms.masks_root, leaf, keys, path)
                     .map_err(not_proven)?;
-                self.deal(deal, &place)?;
-                // Nodes are bound to keep the file until the access ends, and not for longer.
+                let deal = self.deal(deal, &place)?;
                 let params = &self.books.chain.params;
                 let due_ms = self.books.now().saturating_add(params.delivery_ms);
+                // The seller may have had another deal for it: the one that covered it runs until the access ends.
+                if order::begins(self.books, deal.end) < due_ms {
+                    return Err(Status::DealClosed);
+                }
+                // Nodes are bound to keep the file until the access ends, and not for longer.
                 if GIVEN_MAX <= self.order.given || self.order.access_until_ms < due_ms {
                     return Err(Status::TooLate);
                 }

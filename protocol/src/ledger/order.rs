@@ -83,7 +83,7 @@ pub(super) fn check_order<S: State + ?Sized>(
 }
 
 /// When an epoch begins at the earliest: gaps in which the ledger stands still only make it later.
-fn begins<S: State + ?Sized>(books: &Books<'_, S>, epoch: u64) -> LedgerTime {
+pub(super) fn begins<S: State + ?Sized>(books: &Books<'_, S>, epoch: u64) -> LedgerTime {
     let left = epoch.saturating_sub(books.chain.epoch);
     let length = books.chain.params.epoch_ms.saturating_mul(left);
     books.chain.epoch_started().saturating_add(length)

@@ -237,7 +237,7 @@ tables! {
     /// What caretakers do for a deal, and are still to be paid.
     Repairs = 27, DealId => Repair;
     /// What is sold of an object, by its seller: `(account, object)`. While a sale binds it, its deals do not end.
-    Sales = 28, (AccountId, ObjectId) => Sale;
+    Sales = 28, (AccountId, ObjectId) => Sold;
     /// Mandates of listings: a seller cannot take one back while a sale binds it.
     Mandates = 29, LinkId => ListingId;
     /// The draws of previews, by content root. They stay, so a file that is listed again shows the same cells.
@@ -949,7 +949,7 @@ record! {
 record! {
     /// What binds the deals and the mandates of an object that its owner sells.
     #[derive(Copy)]
-    pub struct Sale {
+    pub struct Sold {
         /// Its listings that take orders.
         pub listings: u32,
         /// Its orders that bind their money.

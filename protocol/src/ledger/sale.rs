@@ -10,7 +10,7 @@ use crate::{
         block::{Place, Reason},
         books::Books,
         rows::{
-            Hold, HoldKey, Listing, ListingState, Listings, ListingsOf, Mandates, Sale, Sales,
+            Hold, HoldKey, Listing, ListingState, Listings, ListingsOf, Mandates, Sales, Sold,
             Table,
         },
         state::State,
@@ -47,9 +47,9 @@ pub(super) fn binds_mandate<S: State + ?Sized>(
 fn change<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     listing: &Listing,
-    change: impl FnOnce(&mut Sale),
+    change: impl FnOnce(&mut Sold),
 ) {
-    let none = Sale { listings: 0, orders: 0, until_ms: LedgerTime::ZERO };
+    let none = Sold { listings: 0, orders: 0, until_ms: LedgerTime::ZERO };
     let mut sale = books.get(Sales, &key(listing)).unwrap_or(none);
     change(&mut sale);
     books.put(Sales, &key(listing), &sale);

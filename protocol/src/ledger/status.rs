@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 macro_rules! statuses {
     ($($(#[$meta:meta])* $name:ident = $code:literal, $words:literal;)*) => {
-        /// The outcome of a transaction. If several apply, the rules report the one with the lowest code.
+        /// The outcome of a transaction. If several apply, the rules report the one that stands first here.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Status { $($(#[$meta])* #[doc = $words] $name = $code),* }
 

@@ -8,6 +8,7 @@ mod collateral;
 mod disputes;
 mod elsewhere;
 mod epochs;
+mod evidence;
 mod fees;
 mod fields;
 mod kept;

@@ -9,8 +9,9 @@ use crate::{
     custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
     grant::Grant,
-    id::{AccountId, ChainId, DealId, Hash, NodeId, Opening, OrderId},
+    id::{AccountId, ChainId, DealId, Hash, NodeId, ObjectId, Opening, OrderId},
     ledger::transaction::{Acceptance, DealTerms},
+    reads::ReadLog,
     record,
 };
 
@@ -102,6 +103,17 @@ choice! {
             /// The claimed deal.
             deal: DealId,
         },
+        /// Who read an object from this node, for its owner. Answered by [`Response::ReadLog`].
+        ReadLog = 13 {
+            /// The object's owner.
+            owner: AccountId,
+            /// The object.
+            object: ObjectId,
+            /// The first day to tell of, counted from 1 January 1970.
+            from_day: u32,
+            /// By the owner's account key, over chain, node, this peer, owner and object.
+            signature: [u8; 64],
+        },
     }
 }
 
@@ -177,6 +189,11 @@ choice! {
         ReleasedClaim = 12 {
             /// One release for each shard that is read, then for each that is rebuilt.
             releases: Vec<Release>,
+        },
+        /// Who read the object, for as many whole days as fit.
+        ReadLog = 13 {
+            /// The node's signed statement.
+            log: ReadLog,
         },
     }
 }

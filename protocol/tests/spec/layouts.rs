@@ -3,9 +3,9 @@
 use symbolon_protocol::{
     content, custody, deletion,
     describe::{Described, Description, Field, Shape},
-    grant, identity,
+    dispute, grant, identity,
     ledger::{Params, beacon, block, commit, light, rows, transaction},
-    preview, proof, wire,
+    preview, proof, reads, wire,
 };
 
 /// The layouts of the macros' types, and of the few that read their bytes by hand.
@@ -33,8 +33,16 @@ const ALL: &[Description] = &[
     custody::Capsule::DESCRIPTION,
     custody::DeliveryKey::DESCRIPTION,
     custody::Release::DESCRIPTION,
+    custody::ShownKey::DESCRIPTION,
     custody::VaultKey::DESCRIPTION,
     deletion::DeletionReceipt::DESCRIPTION,
+    dispute::Complaint::DESCRIPTION,
+    dispute::KeyFault::DESCRIPTION,
+    dispute::LeafOpening::DESCRIPTION,
+    dispute::MaskOpening::DESCRIPTION,
+    reads::ReadLog::DESCRIPTION,
+    reads::ReadRow::DESCRIPTION,
+    reads::ReadBy::DESCRIPTION,
     grant::Caveat::DESCRIPTION,
     grant::GrantToken::DESCRIPTION,
     grant::Sale::DESCRIPTION,
@@ -57,12 +65,18 @@ const ALL: &[Description] = &[
     rows::HoldKey::DESCRIPTION,
     rows::Join::DESCRIPTION,
     rows::Leave::DESCRIPTION,
+    rows::Answer::DESCRIPTION,
+    rows::Asked::DESCRIPTION,
+    rows::Cover::DESCRIPTION,
+    rows::Draw::DESCRIPTION,
     rows::Listing::DESCRIPTION,
     rows::ListingState::DESCRIPTION,
     rows::Node::DESCRIPTION,
     rows::Nothing::DESCRIPTION,
     rows::Order::DESCRIPTION,
     rows::OrderState::DESCRIPTION,
+    rows::Refund::DESCRIPTION,
+    rows::Sold::DESCRIPTION,
     rows::Pools::DESCRIPTION,
     custody::PostedRelease::DESCRIPTION,
     rows::PublicRef::DESCRIPTION,
@@ -97,6 +111,7 @@ const ALL: &[Description] = &[
     named("StorageResponse", wire::storage::Response::DESCRIPTION),
     wire::storage::SliceHead::DESCRIPTION,
     GRANT,
+    MEMBER,
     LINK,
     MANIFEST,
     SCHEME,
@@ -160,7 +175,7 @@ const GRANT: Description = Description {
     name: "Grant",
     notes: &["doc = \"A chain as it travels.\""],
     shape: Shape::Record(&[
-        field("version", "u8", &["doc = \"1.\""]),
+        field("version", "u8", &["doc = \"1 for one object, 2 for several.\""]),
         field("root", "AccountId", &["doc = \"Whose permission it is.\""]),
         field(
             "sale",
@@ -168,9 +183,40 @@ const GRANT: Description = Description {
             &["doc = \"The order that passes a mandate, link 0, on to a buyer.\""],
         ),
         field(
+            "member",
+            "Member",
+            &[
+                "doc = \"Only in version 2: where the requested object stands among those of the grant. No link covers it.\"",
+            ],
+        ),
+        field(
             "links",
             "Vec<Link>",
             &["doc = \"From the root's first delegation to the holder's.\""],
+        ),
+    ]),
+};
+
+const MEMBER: Description = Description {
+    name: "Member",
+    notes: &["doc = \"Where an object stands among the objects of a grant.\""],
+    shape: Shape::Record(&[
+        field(
+            "index",
+            "u32",
+            &["doc = \"Its place among the objects, in the order of their ids.\""],
+        ),
+        field(
+            "count",
+            "u32",
+            &["doc = \"How many objects there are, at most `GRANT_OBJECTS_MAX`.\""],
+        ),
+        field(
+            "path",
+            "Vec<Hash>",
+            &[
+                "doc = \"The siblings that lead to the root, from the object's own upward: at most 16.\"",
+            ],
         ),
     ]),
 };

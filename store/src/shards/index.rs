@@ -49,6 +49,9 @@ pub(super) const REFUNDED: TableDefinition<'_, &[u8], ()> = TableDefinition::new
 /// What was read under each grant.
 pub(super) const COUNTERS: Table<'_> = TableDefinition::new("counters");
 
+/// Who read what: `day | owner | object | who` to [`Counter`](super::Counter).
+pub(super) const READS: Table<'_> = TableDefinition::new("reads");
+
 /// Height of the last block that was followed.
 pub(super) const HEIGHT: &str = "height";
 /// 1 once the operator has accepted that shards are lost.
@@ -416,7 +419,7 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 }
 
 fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [SHARDS, CUSTODY, CUSTODY_WAITS, COUNTERS, UNPAID, DAMAGED] {
+    for table in [SHARDS, CUSTODY, CUSTODY_WAITS, COUNTERS, READS, UNPAID, DAMAGED] {
         transaction.open_table(table)?;
     }
     for table in [DUE, REVOKED, REFUNDED] {

@@ -141,8 +141,13 @@ record! {
 pub enum Charge {
     /// It does, and it is counted. Holds the new sums, one for each key.
     Counted(Vec<Counter>),
-    /// It does not, and nothing was counted. Holds the sum so far under the key that refused.
-    Exceeded(Counter),
+    /// It does not, and nothing was counted.
+    Exceeded {
+        /// The place of the key that refused.
+        place: usize,
+        /// The sum so far under it.
+        so_far: Counter,
+    },
 }
 
 record! {
@@ -359,7 +364,7 @@ impl Shards {
         self.inner.index.write_soon(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
             let mut counted = Vec::with_capacity(keys.len());
-            for (key, max) in keys {
+            for (place, (key, max)) in keys.iter().enumerate() {
                 let row = counters.get(*key)?.map(|row| CounterRow::from_bytes(row.value()));
                 let before = row.transpose()?.map_or(Counter::default(), |row| row.counter);
                 let counter = Counter {
@@ -367,7 +372,7 @@ impl Shards {
                     bytes: before.bytes.saturating_add(more.bytes),
                 };
                 if counter.reads > max.reads || counter.bytes > max.bytes {
-                    return Ok(Charge::Exceeded(before));
+                    return Ok(Charge::Exceeded { place, so_far: before });
                 }
                 counted.push(counter);
             }

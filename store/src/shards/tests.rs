@@ -466,14 +466,23 @@ fn quotas_and_custody_are_remembered() {
     let charge =
         |reads, bytes| shards.charge(&[(b"g", max)], Counter { reads, bytes }, until).unwrap();
     assert_eq!(charge(1, 900), Charge::Counted(vec![Counter { reads: 1, bytes: 900 }]));
-    assert_eq!(charge(1, 101), Charge::Exceeded(Counter { reads: 1, bytes: 900 }));
+    assert_eq!(
+        charge(1, 101),
+        Charge::Exceeded { place: 0, so_far: Counter { reads: 1, bytes: 900 } }
+    );
     assert_eq!(charge(1, 100), Charge::Counted(vec![Counter { reads: 2, bytes: 1000 }]));
-    assert_eq!(charge(2, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
-    assert_eq!(charge(u64::MAX, 0), Charge::Exceeded(Counter { reads: 2, bytes: 1000 }));
+    assert_eq!(
+        charge(2, 0),
+        Charge::Exceeded { place: 0, so_far: Counter { reads: 2, bytes: 1000 } }
+    );
+    assert_eq!(
+        charge(u64::MAX, 0),
+        Charge::Exceeded { place: 0, so_far: Counter { reads: 2, bytes: 1000 } }
+    );
     // If one key refuses, no key counts the read.
     let (more, wide) = (Counter { reads: 1, bytes: 1 }, Counter { reads: 9, bytes: 9 });
     let both = shards.charge(&[(b"above", wide), (b"g", max)], more, until).unwrap();
-    assert!(matches!(both, Charge::Exceeded(_)));
+    assert!(matches!(both, Charge::Exceeded { place: 1, .. }));
     assert_eq!(shards.counter(b"above").unwrap(), Counter::default());
     let vault = VaultId([6; 16]);
     assert!(shards.put_custody(&vault, b"share", None).unwrap());

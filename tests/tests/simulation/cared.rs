@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use symbolon_client::{
-    Client, Depth, GetOptions, Progress, Readable, ShardEvent, ShardEventKind, Sink, Source, Stored,
+    Client, DealOutcome, Depth, GetOptions, Progress, Readable, Rotation, ShardEvent,
+    ShardEventKind, Sink, Source, Stored,
 };
 use symbolon_node::Settings;
 use symbolon_protocol::{
@@ -54,6 +55,10 @@ pub(super) async fn cared(seed: u64) -> Trace {
     let first = deal(&world).await;
     let care = world.ledger().scan(Cares, &[], None, 10).await.unwrap().remove(0).1;
     assert!(care.caretakers.iter().any(|node| first.kept_by(node).is_none()));
+    // The key is dealt anew among the same nodes: what is sealed to the vault, and so the care, goes on.
+    let rotation = Rotation { anew: true, ..Rotation::default() };
+    let dealt = owner.rotate_vault(&rotation, None, &quiet).await.unwrap();
+    assert_eq!((dealt.outcome, dealt.vault.dealing), (DealOutcome::Rotated, 2));
     owner.close().await;
     world.note("the owner is away");
     for station in &world.stations {

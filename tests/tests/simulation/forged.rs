@@ -15,20 +15,20 @@ use symbolon_tests::{
 
 use super::{put_options, sell_options};
 
-/// The blocks of a put, two proven epochs and a sale, and the secret that signs them.
+/// The blocks of a put, proven epochs and a sale, and the secret that signs them.
 async fn record() -> ([u8; 32], Vec<Block>) {
     let mut world = World::found(1, 8).await;
     let (owner, buyer) = (world.client("owner"), world.client("buyer"));
     owner.faucet().await.unwrap();
     buyer.faucet().await.unwrap();
     let (source, quiet) = (Source::Bytes(world.bytes("goods", 70_000).into()), Progress::silent());
-    owner.put(source, &called("goods"), &put_options(2), &quiet).await.unwrap();
+    owner.put(source, &called("goods"), &put_options(5), &quiet).await.unwrap();
     let options = SellOptions {
         description: "x".into(),
         licence_text: "x".into(),
-        access_ms: Some(Millis(20_000)),
+        access_ms: Some(Millis(45_000)),
         preview_cells: 1,
-        epochs: Some(2),
+        epochs: Some(5),
         ..sell_options("Goods", Amount(1_000_000_007))
     };
     let sold = owner.sell(&called("goods"), &options, &quiet).await.unwrap();
@@ -36,7 +36,7 @@ async fn record() -> ([u8; 32], Vec<Block>) {
     let token = Readable::Token(bought.token.clone());
     buyer.get(&token, Sink::Memory, &Default::default(), &quiet).await.unwrap();
     // To the end of the deal, where its reserve comes back.
-    world.pass_epochs(4).await;
+    world.pass_epochs(7).await;
     (world.ledger_key(), std::mem::take(&mut world.blocks))
 }
 

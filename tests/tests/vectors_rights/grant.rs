@@ -8,7 +8,7 @@ use symbolon_protocol::{
         manifest::{Codec, MaskMode},
     },
     envelope,
-    grant::{Access, Caveat, Grant, GrantToken, Link, ability},
+    grant::{Access, Caveat, Grant, GrantToken, Link, ObjectSet, ability},
     id::{AccountId, ChainId, Hash, LinkId, ObjectId, PeerId, hex, unhex},
     identity::{Identity, Recipient},
 };
@@ -205,7 +205,7 @@ fn malformed(grant: &Grant, case: Case<'_>) -> Vec<Value> {
     let mut nine = patched(count, 9);
     nine.extend_from_slice(&[0; 1000]);
     vec![
-        case("version 2", "a layout of the future", &patched(0, 2), "Decode.Tag"),
+        case("version 3", "a layout of the future", &patched(0, 3), "Decode.Tag"),
         case(
             "unknown caveat",
             "what it forbids is not known",
@@ -398,8 +398,8 @@ fn tokens() {
     });
 }
 
-fn token_cases() -> Vec<Value> {
-    let manifest = Manifest {
+fn manifest() -> Manifest {
+    Manifest {
         version: 1,
         codec: Codec::ReedSolomon8,
         mask: MaskMode::ChaCha20,
@@ -408,9 +408,23 @@ fn token_cases() -> Vec<Value> {
         length: 1000,
         commitment: COMMITMENT.parse().unwrap(),
         content_root: Hash([9; 32]),
-    };
+    }
+}
+
+/// A folder's token for the same holder.
+fn folder_token(manifest: &Manifest) -> GrantToken {
+    let objects = ObjectSet::new([OBJECT, ObjectId([8; 16])]).unwrap();
+    let (list, caveats) = ((manifest, &KEY), vec![Caveat::Abilities { set: ability::READ }]);
+    let (owner, to) = (who(0).account_key(), who(3).recipient());
+    GrantToken::issue_folder(LEDGER, &owner, (list, &objects), &to, caveats, &[4; 32]).unwrap()
+}
+
+fn token_cases() -> Vec<Value> {
+    let manifest = manifest();
     let good =
         GrantToken::pack(LEDGER, usual(), (&manifest, &KEY), &who(3).wrap_key(), &[4; 32]).unwrap();
+    let folder = folder_token(&manifest);
+    let as_file = GrantToken { version: 1, ..folder.clone() };
     let case = |name: &str, why: &str, token: &str, outcome: &str| {
         json!({
             "name": name, "why": why, "token": token, "wrap_secret": hex(&*who(3).wrap_secret()),
@@ -448,7 +462,12 @@ fn token_cases() -> Vec<Value> {
         case("other kind", "a recipient is no grant", &other_prefix, "Text.Prefix"),
         case("no text", "something else", "hello", "Text.Form"),
         case("too short", "two bytes", &short, "Layout.Short"),
-        edit("version 2", "a layout of the future", "Version", &|token| token.version = 2),
+        edit("version 3", "a layout of the future", "Version", &|token| token.version = 3),
+        case("a folder", "its own kind of box", &folder.to_text(), "ok"),
+        case("a folder as a file", "the box is of a folder", &as_file.to_text(), "Sealed"),
+        edit("a file as a folder", "its grant is for one object", "Grant.Membership", &|token| {
+            token.version = 2;
+        }),
         edit("other chain", "every link is bound to its ledger", "Grant.Signature", &|token| {
             token.chain = ChainId([9; 32]);
         }),

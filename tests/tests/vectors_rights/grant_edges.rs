@@ -69,7 +69,7 @@ fn sized(bytes: usize) -> Grant {
 }
 
 /// The chain with its one link signed again, whatever it has become.
-fn resigned(mut grant: Grant) -> Grant {
+pub(crate) fn resigned(mut grant: Grant) -> Grant {
     use ed25519_dalek::Signer;
     let root = [&[1][..], &LEDGER.0, &grant.root.0].concat();
     let root = blake3::derive_key("symbolon 2026 grant root v2", &root);

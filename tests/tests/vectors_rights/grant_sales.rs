@@ -147,7 +147,13 @@ fn mandates() {
             holder: PeerId(array(case, "holder")),
             ends_ms: LedgerTime(number(case, "ends_ms")),
         };
-        let grant = Grant { version: 1, root: seller, sale: Some(sale), links: vec![mandate] };
+        let grant = Grant {
+            version: 1,
+            root: seller,
+            sale: Some(sale),
+            member: None,
+            links: vec![mandate],
+        };
         match grant.verify(&chain) {
             Ok(verified) if verified.digest().to_string() == case["digest"] => "ok".into(),
             Ok(_) => "OtherDigest".into(),
@@ -161,7 +167,7 @@ fn mandate_cases() -> Vec<Value> {
     let seller = who(0).account();
     let case = |name: &str, why: &str, mandate: &Link, outcome: &str| {
         let links = vec![mandate.clone()];
-        let grant = Grant { version: 1, root: seller, sale: Some(sale()), links };
+        let grant = Grant { version: 1, root: seller, sale: Some(sale()), member: None, links };
         let digest = grant.verify(&LEDGER).map_or(Hash([0; 32]), |verified| verified.digest());
         json!({
             "name": name, "why": why, "chain": hex(&LEDGER.0), "seller": seller.to_string(),

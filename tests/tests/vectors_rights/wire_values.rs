@@ -6,7 +6,7 @@ use symbolon_protocol::{
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
     custody::{CustodyAcceptance, Release, VaultKey},
     deletion::DeletionReceipt,
-    grant::{Caveat, Grant, Link, ability},
+    grant::{Caveat, Grant, Link, ObjectSet, ability},
     id::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
         PeerId, TransactionId,
@@ -22,6 +22,7 @@ use symbolon_protocol::{
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
     preview::{Preview, PreviewCell},
+    reads::{ReadBy, ReadLog, ReadRow},
     wire::{
         ledger::{
             HistoryLine, HistoryPlace, OldestBlock, Request as LedgerRequest,
@@ -57,7 +58,8 @@ pub(crate) fn all() -> Values {
     add("Reason", reasons().iter().map(Encode::to_bytes).collect());
     add("Event", events().iter().map(Encode::to_bytes).collect());
     add("Block", vec![block().to_bytes()]);
-    add("Caveat", caveats().iter().map(Encode::to_bytes).collect());
+    let objects = Caveat::Objects { root: ROOT };
+    add("Caveat", caveats().iter().chain([&objects]).map(Encode::to_bytes).collect());
     add("Link", vec![link().to_bytes()]);
     add("Manifest", vec![manifest().to_bytes()]);
     add("Preview", vec![preview().to_bytes()]);
@@ -173,6 +175,26 @@ fn caveats() -> Vec<Caveat> {
         Caveat::Depth { links: 28 },
         Caveat::Staleness { max_ms: Millis(29) },
     ]
+}
+
+fn several() -> Grant {
+    let set = ObjectSet::new([ObjectId([21; 16]), ObjectId([22; 16])]).unwrap();
+    let of = (&set, set.member(&ObjectId([22; 16])).unwrap());
+    let caveats = vec![Caveat::Abilities { set: ability::READ }];
+    Grant::issue_for_several(&CHAIN, &signer(), NODE, of, caveats, &[1; 32]).unwrap()
+}
+
+pub(crate) fn read_log() -> ReadLog {
+    let (given, link) = (LinkId([72; 16]), LinkId([73; 16]));
+    let by = [
+        ReadBy::Grant { given, link },
+        ReadBy::Order { order: ORDER, link },
+        ReadBy::Claim,
+        ReadBy::Others,
+    ];
+    let rows = by.map(|by| ReadRow { day: 74, by, reader: NODE, reads: 75, bytes: 76 });
+    let of = (ACCOUNT, ObjectId([21; 16]));
+    ReadLog::build(&CHAIN, &signer(), of, 74..76, LedgerTime(77), rows.to_vec())
 }
 
 fn grant() -> Grant {
@@ -294,6 +316,13 @@ fn storage_requests() -> Vec<StorageRequest> {
         },
         StorageRequest::Release { order: ORDER },
         StorageRequest::ReleaseClaim { deal },
+        StorageRequest::Read { deal, index, first: 46, count: 47, grant: Some(several()) },
+        StorageRequest::ReadLog {
+            owner: ACCOUNT,
+            object: ObjectId([21; 16]),
+            from_day: 78,
+            signature: [79; 64],
+        },
     ]
 }
 
@@ -328,5 +357,6 @@ fn storage_responses() -> Vec<StorageResponse> {
         StorageResponse::InCustody { acceptance: kept },
         StorageResponse::Released { release: release.clone() },
         StorageResponse::ReleasedClaim { releases: vec![release] },
+        StorageResponse::ReadLog { log: read_log() },
     ]
 }

@@ -24,7 +24,7 @@ use crate::{
     home::{self, Home},
     nodes,
     output::{Align, Report, Table},
-    units::{count, show_amount, show_duration, show_size},
+    units::{count, show_amount, show_duration, show_size, show_time},
 };
 
 #[derive(Debug, clap::Args)]
@@ -211,6 +211,7 @@ fn of_running(health: &Health, checks: &mut Checks) {
     }
     sampled(health.sample.shards, &health.sample.faults, checks);
     damage(health.damaged, checks);
+    view(health, checks);
     match health.open_files {
         Some(allowed) if allowed < FILES => checks.warn(
             CheckKind::OpenFiles,
@@ -218,6 +219,37 @@ fn of_running(health: &Health, checks: &mut Checks) {
             "allow it 1024 or more, for example with ulimit or LimitNOFILE, and start it again",
         ),
         _ => checks.good(CheckKind::OpenFiles, "it may have enough files open"),
+    }
+}
+
+/// Whether the node knows the newest blocks, so that it may serve grants.
+fn view(health: &Health, checks: &mut Checks) {
+    let newest = match (health.block_ms, health.block_age_ms) {
+        (Some(block_ms), Some(age_ms)) => {
+            format!(
+                "block {} of {}, {} old",
+                health.height,
+                show_time(block_ms),
+                show_duration(age_ms)
+            )
+        }
+        _ => format!("block {}", health.height),
+    };
+    match health.view_age_ms {
+        Some(age_ms) if age_ms <= VIEW_MS => {
+            checks.good(CheckKind::View, format!("it knows the ledger up to {newest}"));
+        }
+        age_ms => {
+            let since = age_ms.map_or_else(
+                || String::from("since its start"),
+                |age_ms| format!("for {}", show_duration(age_ms)),
+            );
+            checks.bad(
+                CheckKind::View,
+                format!("it has not known {since} whether there are newer blocks: {newest}"),
+                "it serves no grants meanwhile, since it may have missed a revocation; see that it reaches its ledger",
+            );
+        }
     }
 }
 
@@ -436,6 +468,7 @@ fn name(check: CheckKind) -> &'static str {
         CheckKind::Store => "store",
         CheckKind::Damage => "damage",
         CheckKind::OpenFiles => "open files",
+        CheckKind::View => "view",
         CheckKind::Ledger => "ledger",
         CheckKind::Clock => "clock",
         CheckKind::Registered => "registered",
@@ -447,5 +480,7 @@ fn name(check: CheckKind) -> &'static str {
 
 /// Open files of a node with all of its connections.
 const FILES: u64 = 1_024;
+/// How old the view of a node may be, in milliseconds, before it serves no grants.
+const VIEW_MS: u64 = 10 * 60_000;
 /// Milliseconds that the machine's clock may be behind the last block.
 const CLOCK_MS: u64 = 60_000;

@@ -86,6 +86,12 @@ pub(crate) fn of_folder(dir: &Path) -> Result<Report, Error> {
         ),
         None => format!("block {}; whether that is the newest is not known yet", health.height),
     };
+    let view = match (health.block_ms, health.block_age_ms) {
+        (Some(block_ms), Some(age_ms)) => {
+            format!("{view}; that block is of {}, {} old", at(block_ms), show_duration(age_ms))
+        }
+        _ => view,
+    };
     let proofs = match (health.proven_epoch, health.missed) {
         (Some(epoch), Some(missed)) => format!("epoch {epoch} proven last; {missed} missed ever"),
         (Some(epoch), None) => format!("epoch {epoch} proven last"),

@@ -288,11 +288,16 @@ impl Network {
 
     /// The same with more said to every node.
     pub(crate) fn start_with(nodes: usize, epoch: &str, more: &str) -> Self {
+        Self::start_ruled(nodes, epoch, (more, ""))
+    }
+
+    /// The same with more said to the ledger too.
+    pub(crate) fn start_ruled(nodes: usize, epoch: &str, (more, rules): (&str, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         let dir = folder.path().join("ledger").display().to_string();
         let ledger =
-            Server::start(&home, words(&format!("ledger run --dir {dir} --epoch {epoch}")));
+            Server::start(&home, words(&format!("ledger run --dir {dir} --epoch {epoch}{rules}")));
         let ticket = ledger.ready["ticket"].as_str().unwrap().to_owned();
         let nodes = (0..nodes)
             .map(|number| {
@@ -327,9 +332,14 @@ impl Network {
 
     /// What a command that goes well prints for people.
     pub(crate) fn run_plain(&self, line: &str) -> String {
+        String::from_utf8(self.run_for_people(line).out).unwrap()
+    }
+
+    /// The same, with what it says beside that.
+    pub(crate) fn run_for_people(&self, line: &str) -> Done {
         let done = Running::start(plain(&self.home(), &words(line))).finish();
         assert_eq!(done.code, Some(0), "{}", done.error);
-        String::from_utf8(done.out).unwrap()
+        done
     }
 
     pub(crate) fn run(&self, line: &str) -> Done {

@@ -65,6 +65,137 @@ impl Shared {
     }
 }
 
+/// People, and a file of the owner's that is stored.
+fn stored(nodes: usize) -> Shared {
+    let network = Network::start(nodes, LONG);
+    for who in ["owner", "bob", "carol", "eve"] {
+        network.identity(who);
+    }
+    let content = bytes(5_000_000, 3);
+    let path = network.file("data", content.len(), 3);
+    network.run(&format!("put {} --as owner --yes", path.display())).ok();
+    Shared { network, content }
+}
+
+#[test]
+fn every_limit_that_a_grant_can_have_is_set_and_kept_and_named() {
+    let shared = stored(3);
+    let caveats = |name: &str| {
+        let found = shared.network.run(&format!("grant inspect {}", shared.grant(name))).ok();
+        found["links"][0]["caveats"].clone()
+    };
+    let has = |name: &str, field: &str| {
+        let all = caveats(name);
+        all.as_array().unwrap().iter().find_map(|one| one.get(field).cloned()).unwrap()
+    };
+    // A refusal says by which limit.
+    shared.share("bob", "verify", " --may verify");
+    assert_eq!(has("verify", "abilities"), serde_json::json!(["verify"]));
+    shared.refused("bob", "verify", "the grant says: may only verify");
+    shared.share("bob", "reads", " --reads 1");
+    shared.refused("bob", "reads", "the grant says: at most 1 reads on each node");
+    shared.share("bob", "bytes", " --bytes 1KiB");
+    shared.refused("bob", "bytes", "the grant says: at most 1024 bytes from each node");
+    shared.share("bob", "later", " --from 2h");
+    shared.refused("bob", "later", "the grant says: from 20");
+    // Who has some cells is told how to fetch them.
+    shared.share("bob", "cells", " --cells 2..4");
+    let (done, _) = shared.try_grant("bob", "cells", "");
+    let error = fails(done, 5, "only cells from 2 up to and without 4");
+    assert_eq!(error["hint"], "fetch what the grant covers with: --range 131040..262080");
+    shared.gets_range("bob", "cells", (131_040, 262_080));
+    // A purpose is carried, and no node checks it.
+    shared.share("bob", "purpose", " --purpose research");
+    let hash = blake3::hash(b"research").to_hex().to_string();
+    assert_eq!(has("purpose", "purpose"), hash);
+    shared.gets("bob", "purpose");
+    // A node's newest block is never so new, and always newer than a day.
+    shared.share("bob", "fresh", " --fresh 1ms");
+    let (done, _) = shared.try_grant("bob", "fresh", "");
+    fails(
+        done,
+        7,
+        "the grant says: refused by nodes whose last block of the ledger is older than 1 ms",
+    );
+    shared.share("bob", "daily", " --fresh 1d");
+    shared.gets("bob", "daily");
+    // A holder narrows it further, and cannot widen it.
+    shared.attenuate("bob", "daily", "carol", "carols", " --may verify,read --reads 9").ok();
+    shared.gets("carol", "carols");
+    shared.attenuate("bob", "verify", "carol", "wider", " --may read,verify").ok();
+    shared.refused("carol", "wider", "the grant says: may only verify");
+}
+
+#[test]
+fn what_is_revoked_while_nodes_are_away_is_revoked_when_they_are_back() {
+    let mut shared = stored(3);
+    shared.share("bob", "kept", "");
+    shared.share("bob", "ended", "");
+    shared.gets("bob", "ended");
+    for node in &mut shared.network.nodes {
+        node.kill();
+    }
+    let ended = shared.grant("ended");
+    shared.network.run(&format!("grant revoke {ended} --as owner")).ok();
+    let home = shared.network.home();
+    for node in &mut shared.network.nodes {
+        node.kill_and_restart(&home);
+    }
+    until("the nodes are back", || shared.try_grant("bob", "kept", "").0.code == Some(0));
+    // Not once do they serve it.
+    shared.refused("bob", "ended", "was revoked");
+    shared.gets("bob", "kept");
+}
+
+#[test]
+fn the_owner_sees_who_read_what_and_no_one_else_does() {
+    let mut shared = stored(3);
+    shared.share("bob", "bobs", "");
+    shared.attenuate("bob", "bobs", "carol", "carols", "").ok();
+    shared.gets("bob", "bobs");
+    shared.gets("carol", "carols");
+    let log = |shared: &Shared, line: &str| {
+        shared.network.run_until_ok(&format!("grant log {line} --as owner"))
+    };
+    let found = log(&shared, "data");
+    let rows = found["rows"].as_array().unwrap().clone();
+    let of = |who: &str| -> Vec<Value> {
+        let peer = shared.network.run(&format!("id --as {who}")).ok()["access"].clone();
+        rows.iter().filter(|row| row["reader"] == peer).cloned().collect()
+    };
+    let inspect = format!("grant inspect {}", shared.grant("carols"));
+    let links = shared.network.run(&inspect).ok()["links"].clone();
+    let [bobs, carols] = &[of("bob"), of("carol")].map(|rows| rows[0].clone());
+    assert_eq!((&bobs["given"], &bobs["link"]), (&links[0]["link"], &links[0]["link"]));
+    assert_eq!((&carols["given"], &carols["link"]), (&links[0]["link"], &links[1]["link"]));
+    for row in [bobs, carols] {
+        assert_eq!((&row["by"], &row["label"]), (&"grant".into(), &"given: data".into()), "{row}");
+        // Every byte of the file comes from the shards.
+        assert!(shared.content.len() as u64 <= row["bytes"].as_u64().unwrap(), "{row}");
+        assert!(0 < row["reads"].as_u64().unwrap() && 0 < row["nodes"].as_u64().unwrap(), "{row}");
+    }
+    assert_eq!(found["told"].as_array().unwrap().len(), 3);
+    assert_eq!(found["statements"].as_array().unwrap().len(), 3);
+    assert!(found["silent"].as_array().unwrap().is_empty());
+    // Under one grant, and under what was made from it.
+    let under = |grant: &str| log(&shared, &shared.grant(grant))["rows"].as_array().unwrap().len();
+    assert_eq!((under("bobs"), under("carols")), (2, 1));
+    // Only who gave it may ask.
+    let asked = |who: &str, what: &str| shared.network.run(&format!("grant log {what} --as {who}"));
+    fails(asked("bob", &shared.grant("bobs")), 5, "nodes tell only the owner");
+    fails(asked("bob", "data"), 3, "data");
+    // A node that was restarted still knows it; one that is gone is named.
+    let home = shared.network.home();
+    shared.network.nodes[0].kill();
+    shared.network.nodes[1].kill_and_restart(&home);
+    until("two nodes tell", || {
+        let found = log(&shared, "data");
+        let (told, silent) =
+            (found["told"].as_array().unwrap(), found["silent"].as_array().unwrap());
+        (told.len(), silent.len()) == (2, 1)
+    });
+}
+
 #[test]
 fn a_grant_gives_what_it_says_to_whom_it_says_and_no_more() {
     let network = Network::start(3, LONG);

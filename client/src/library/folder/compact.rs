@@ -21,7 +21,7 @@ use crate::{
         get::{GetOptions, Sink},
         names::{Found, Name, Range, Tree},
         source::Opened,
-        upload::{PutTerms, Replace, Request, price_of},
+        upload::{Paid, PutTerms, Replace, Request, price_of},
     },
     progress::Progress,
     term::Kept,
@@ -200,30 +200,44 @@ impl Library {
     ) -> Result<(), ClientError> {
         let pack = entry.manifest.object;
         progress.note("compacting a pack of which less than half is in use");
-        let ranges = tree.ranges_of(&pack);
         let label = format!("pack {pack}");
-        let (spool, of) = (self.spool(), label.clone());
-        let building = move || Builder::new(&spool, "compact", &of);
-        let builder = self.host().blocking(building).await?;
-        let mut living = Vec::with_capacity(ranges.len());
-        let mut wanted = Vec::with_capacity(ranges.len());
-        let mut any = None;
-        for (number, (range, (name, version))) in ranges.into_iter().enumerate() {
-            wanted.push(Wanted { number, first: range.1, length: range.2 });
-            living.push((range, name.clone()));
-            any = Some(tree.found(name, version)?);
-        }
-        let Some(any) = any else { return Ok(()) };
-        let rebuild =
-            Rebuild { builder, living, moves: Vec::new(), bytes: Vec::new(), error: None };
-        let (rebuild, read) = self.read_ranges(&any, wanted, rebuild, &Progress::silent()).await;
-        read?;
-        let (opened, slot, moves) = self.host().blocking(move || rebuild.finish()).await?;
-        let _lock = self.lock(slot.clone(), label.clone()).await?;
+        let ranges = tree.ranges_of(&pack);
+        let any = ranges.values().next().map(|(name, version)| tree.found(name, version));
+        let Some(any) = any.transpose()? else { return Ok(()) };
+        let ranges = ranges.into_iter().map(|(range, (name, _))| (range, name.clone())).collect();
         // The user has not agreed to a cost. So the new pack may cost at most what comes back for the old one.
         let cost_max = Some(self.refund_of(entry).await?);
         let options = PutTerms { cost_max, ..self.rest_of(&label, entry).await? };
-        let request = Request::own(&slot, label.clone(), FileKind::Pack, &options);
+        self.rebuild((&any, ranges), &label, (options, Paid::default()), progress).await
+    }
+
+    /// Stores ranges of the object of `any` again, in a pack of their own, and gives all names that stand for them the
+    /// new ranges.
+    pub(super) async fn rebuild(
+        &self,
+        (any, ranges): (&Found, Vec<(Range, Name)>),
+        label: &str,
+        (options, paid): (PutTerms, Paid),
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let label = label.to_owned();
+        let (spool, of) = (self.spool(), label.clone());
+        let building = move || Builder::new(&spool, "compact", &of);
+        let builder = self.host().blocking(building).await?;
+        let wanted = ranges.iter().enumerate();
+        let wanted = wanted.map(|(number, ((_, first, length), _))| Wanted {
+            number,
+            first: *first,
+            length: *length,
+        });
+        let wanted = wanted.collect();
+        let rebuild =
+            Rebuild { builder, living: ranges, moves: Vec::new(), bytes: Vec::new(), error: None };
+        let (rebuild, read) = self.read_ranges(any, wanted, rebuild, &Progress::silent()).await;
+        read?;
+        let (opened, slot, moves) = self.host().blocking(move || rebuild.finish()).await?;
+        let _lock = self.lock(slot.clone(), label.clone()).await?;
+        let request = Request::own(&slot, label.clone(), FileKind::Pack, &options).counting(paid);
         let stored = self.upload(&request, opened, &one_of_many(progress)).await?;
         let new = stored.entry.manifest.object;
         let moves = moves.into_iter().map(|(range, first)| (range, (new, first, range.2)));

@@ -31,7 +31,7 @@ pub(super) struct Item {
 
 impl Item {
     /// The file that is written to a path relative to the folder. Its name ends with that path.
-    fn new(found: Found, relative: &[u8]) -> Self {
+    pub(super) fn new(found: Found, relative: &[u8]) -> Self {
         let below = found.name.as_bytes().len() - relative.len();
         Self { found, below }
     }
@@ -213,7 +213,7 @@ impl Library {
 }
 
 impl GetPlan {
-    fn new(root: PathBuf) -> Result<Self, ClientError> {
+    pub(super) fn new(root: PathBuf) -> Result<Self, ClientError> {
         if root.as_os_str().is_empty() || !is_folder_or_nothing(&root) {
             let why = format!("{} is a file; a folder is needed", root.display());
             return Err(ClientError::Usage(why));
@@ -289,6 +289,27 @@ impl GetPlan {
             Content::Link { .. } | Content::Folder => {}
         }
         Ok(())
+    }
+
+    /// Compares a file with the entry at its local path.
+    pub(super) fn add_file(&mut self, place: &Place, item: Item) {
+        let (relative, metadata) = (item.relative().to_vec(), item.found.metadata);
+        match place.file_there(&relative, item.found.length, metadata.modified_ns) {
+            There::Special => {
+                self.faults.push(FileFault::new(&relative, "a pipe, socket or device is there"));
+            }
+            There::Same => {
+                self.unchanged += 1;
+                if !place.has_metadata(&relative, metadata) {
+                    self.outdated.push((relative, metadata));
+                }
+            }
+            There::Other => {
+                self.in_the_way.push(relative);
+                self.items.push(item);
+            }
+            There::Nothing => self.items.push(item),
+        }
     }
 
     /// Finds local entries that are not wanted.

@@ -59,9 +59,19 @@ impl Library {
         self.local(move |local| local.resolve_here(&what)).await
     }
 
-    /// Gives the right and the key to read an own file.
+    /// Gives the right and the key to read an own file, or one of a shared folder.
     pub(crate) fn resolve_own(&self, file: &Found) -> Result<Resolved, ClientError> {
-        let reading = self.own_reading(&file.object)?;
+        let reading = match &file.right {
+            None => self.own_reading(&file.object)?,
+            Some(right) => Reading {
+                owner: right.owner,
+                manifest: file.manifest().clone(),
+                key: file.object.key.file_key(),
+                grant: Some(right.grant.clone()),
+                leaves: LeavesWanted::No,
+                only: None,
+            },
+        };
         let (place, metadata) = ((file.first, file.length), Some(file.metadata));
         Ok(Resolved { reading, bought: None, place, metadata })
     }

@@ -8,7 +8,8 @@ use std::{
 use symbolon_protocol::{
     Amount, LedgerTime,
     content::{Layout, Manifest, Scheme},
-    id::ObjectId,
+    grant::Grant,
+    id::{AccountId, ObjectId},
 };
 
 use zeroize::Zeroizing;
@@ -33,6 +34,16 @@ pub(crate) struct Found {
     pub(crate) first: u64,
     pub(crate) length: u64,
     pub(crate) metadata: FileMetadata,
+    /// By what right another identity's file is read. An own file needs none.
+    pub(crate) right: Option<Arc<Right>>,
+}
+
+/// The right to read a file of another identity.
+#[derive(Debug)]
+pub(crate) struct Right {
+    pub(crate) owner: AccountId,
+    /// For the object of this file.
+    pub(crate) grant: Grant,
 }
 
 impl Found {
@@ -369,6 +380,7 @@ fn place(
         first,
         length,
         metadata: FileMetadata::of(version),
+        right: None,
     })
 }
 

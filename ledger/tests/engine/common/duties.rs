@@ -13,7 +13,9 @@ use symbolon_protocol::{
         VaultKey, VaultSecret,
     },
     grant::mandate,
-    id::{Hash, ListingId, NodeId, ObjectId, Opening, OrderId, PeerId, TransactionId, VaultId},
+    id::{
+        DealId, Hash, ListingId, NodeId, ObjectId, Opening, OrderId, PeerId, TransactionId, VaultId,
+    },
     ledger::{
         Status,
         rows::{Access, Listings, Nodes, PublicRef, Slots, Terms},
@@ -76,7 +78,7 @@ pub(crate) async fn open_deal(ledger: &Ledger) {
         total: 1,
         length: LEAF_BYTES as u64,
         access: Access::Public,
-        epochs: 10,
+        epochs: 5_000,
     };
     let (root, price) = (shard_root(&terms.deal(), 0, terms.length), Amount::credits(1));
     let accepted = Acceptance::build(
@@ -143,6 +145,8 @@ impl Sale {
         sale.open_vault(ledger).await;
         let terms = sale.terms(ledger);
         must(ledger, OWNER, 4, Action::List { opening: OPENING, terms: Box::new(terms) }).await;
+        let deals = vec![DealId::of(&account(OWNER), &OPENING)];
+        must(ledger, OWNER, 5, Action::CoverListing { listing, first: 0, deals }).await;
         must(ledger, BUYER, 1, Action::Faucet).await;
         let row = ledger.row(Listings, &listing).await.unwrap().unwrap();
         let order = Action::Order {
@@ -181,8 +185,8 @@ impl Sale {
         let manifest = Manifest {
             version: 1,
             codec: Codec::ReedSolomon8,
-            mask: MaskMode::None,
-            scheme: Scheme { required: 1, total: 3 },
+            mask: MaskMode::ChaCha20,
+            scheme: Scheme { required: 1, total: 1 },
             object: OBJECT,
             length: 100,
             commitment: Hash([1; 32]),
@@ -192,11 +196,14 @@ impl Sale {
         Terms {
             title: "measurements".to_owned(),
             price: PRICE,
+            bond: PRICE,
             licence: LICENCE,
             access_ms: Millis(3_600_000),
             window_ms: Millis(60_000),
             splits: Vec::new(),
             preview_cells: 0,
+            leaves: document.clone(),
+            masks_root: Hash([0; 32]),
             document,
             manifest,
             cells: 1,

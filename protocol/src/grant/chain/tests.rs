@@ -222,12 +222,12 @@ fn form_is_bounded() {
     let nine = vec![vec![]; 9];
     assert_eq!(chain(&nine), Err(GrantError::Links { found: 9 }));
     assert!(ask(&nine[..8]).is_ok());
-    let none = Grant { version: 1, root: root(), sale: None, links: vec![] };
+    let none = Grant { version: 1, root: root(), sale: None, member: None, links: vec![] };
     assert_eq!(none.verify(&LEDGER), Err(GrantError::Links { found: 0 }));
     let grant = chain(&[vec![]]).unwrap();
-    let later = Grant { version: 2, ..grant.clone() };
-    assert_eq!(later.verify(&LEDGER), Err(GrantError::Version { version: 2 }));
-    assert!(matches!(Grant::from_bytes(&later.to_bytes()), Err(DecodeError::Tag { tag: 2, .. })));
+    let later = Grant { version: 3, ..grant.clone() };
+    assert_eq!(later.verify(&LEDGER), Err(GrantError::Version { version: 3 }));
+    assert!(matches!(Grant::from_bytes(&later.to_bytes()), Err(DecodeError::Tag { tag: 3, .. })));
     let huge = vec![Caveat::Purpose { hash: Hash([0; 32]) }; 64];
     assert!(matches!(ask(&[huge]), Err(GrantError::TooLarge { .. })));
     let unknown = vec![Caveat::Abilities { set: ability::ALL + 1 }];
@@ -306,7 +306,7 @@ fn the_example_of_the_spec() {
             "9ef5063aa52ab31a4f0b3662dbdf991fa721bb32dce5c5b37645f1eec068f140",
         ]
     );
-    let grant = Grant { version: 1, root, sale: None, links: vec![link] };
+    let grant = Grant { version: 1, root, sale: None, member: None, links: vec![link] };
     let id = grant.verify(&chain).unwrap().link_ids()[0].to_string();
     assert_eq!(id, digest.to_string()[..32]);
     assert_eq!(grant.to_bytes().len(), 38 + 32 + 8 + 4 + 17 + 3 + 64);

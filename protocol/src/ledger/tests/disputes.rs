@@ -5,33 +5,25 @@ use std::{vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::{
-    seller::{capsule_of, listing_terms_on},
-    world::{
-        PRICE as NODE_PRICE, World, account, key, listing_id, node, opening, order_id, strangers,
-    },
+    evidence::{Evidence, KEEPERS, all_shards, goods_terms, sale_of, store_goods},
+    world::{World, account, listing_id, node, opening, order_id, strangers},
 };
 use crate::{
     amount::Amount,
     content::seal::{LeafParts, sealed_hash},
-    custody::{DeliverySecret, ShownKey, listing_key, pad, release_context},
-    dispute::{
-        Complaint, KeyFault,
-        goods::{Goods, SCHEME},
-    },
-    grant,
+    dispute::{Complaint, KeyFault, goods::Goods},
     id::{DealId, Hash, Opening},
     ledger::{
         Params, Status,
         block::Event,
         dispute::GIVEN_MAX,
         rows::{
-            Access, Answers, HoldKey, Holds, Listing, ListingState, Listings, Nodes, Order,
-            OrderState, Orders, Refund,
+            Answers, HoldKey, Holds, Listing, ListingState, Listings, Nodes, Order, OrderState,
+            Orders, Refund,
         },
         state::StateExt,
-        transaction::{Acceptance, Action, DealTerms},
+        transaction::Action,
     },
-    time::LedgerTime,
 };
 
 const SELLER: u8 = 1;
@@ -39,7 +31,7 @@ const BUYER: u8 = 2;
 const OTHER: u8 = 3;
 const LISTING: u8 = 7;
 const ORDER: u8 = 7;
-const NODES: [u8; 3] = [11, 12, 13];
+const NODES: [u8; 3] = KEEPERS;
 const PRICE: u128 = 10_007;
 const FAUCET: u128 = 10_000_000_000;
 /// Two cells of 1 KiB.
@@ -54,26 +46,9 @@ struct Case {
 
 /// The deal of the goods: each node keeps the shard of its place.
 fn store(world: &mut World, owner: u8, goods: &Goods, chosen: Opening) -> DealId {
-    let terms = DealTerms {
-        owner: account(owner),
-        opening: chosen,
-        object: goods.manifest.object,
-        segment: 0,
-        required: SCHEME.required,
-        total: SCHEME.total,
-        length: goods.shards[0].len() as u64,
-        access: Access::Granted,
-        epochs: 50,
-    };
-    let accept = |(index, number): (u8, u8)| {
-        let (root, ..) = goods.kept(index, 0);
-        let expires_ms = LedgerTime(world.now + 60_000);
-        let price = (NODE_PRICE, u64::MAX);
-        Acceptance::build(&world.id(), &terms, &key(number), (index, root), price, expires_ms)
-    };
-    let acceptances = (0..).zip(NODES).map(accept).collect();
-    let cost_max = Amount(u128::MAX);
-    world.must(owner, Action::OpenDeal { terms: terms.clone(), acceptances, cost_max });
+    let terms = goods_terms(owner, goods, chosen, 50);
+    let open = store_goods(world, &terms, goods, &all_shards());
+    world.must(owner, open);
     terms.deal()
 }
 
@@ -94,15 +69,7 @@ impl Case {
         let vault = world.vault(SELLER, 2, &NODES);
         world.must(SELLER, vault);
         let deal = store(&mut world, SELLER, &goods, opening(1));
-        let mut terms = listing_terms_on(&world.id(), SELLER, PRICE);
-        let (capsule, point) = capsule_of(&world.id(), SELLER, &goods.manifest);
-        terms.capsule = capsule;
-        terms.pad = pad(&listed_key, &listing_key(&point));
-        terms.cells = goods.manifest.layout().unwrap().cells();
-        terms.manifest = goods.manifest.clone();
-        terms.masks_root = goods.masks_root;
-        let object = goods.manifest.object;
-        terms.mandate = grant::mandate(&world.id(), &key(SELLER), object, &[1; 32]).unwrap();
+        let terms = sale_of(&world, (SELLER, LISTING), &goods, (PRICE, listed_key));
         world.must(SELLER, Action::List { opening: opening(LISTING), terms: terms.into() });
         let listing = listing_id(LISTING);
         world.must(SELLER, Action::CoverListing { listing, first: 0, deals: vec![deal] });
@@ -130,52 +97,33 @@ impl Case {
         self.world.state.get(Listings, &listing_id(LISTING)).unwrap()
     }
 
+    fn evidence(&self) -> Evidence<'_> {
+        let Self { world, goods, deal } = self;
+        Evidence { world, goods, deal: *deal, listing: LISTING, order: order_id(ORDER) }
+    }
+
     fn bad_key(&self, fault: KeyFault) -> Complaint {
-        let order = order_id(ORDER);
-        let mut seed = [0; 32];
-        seed[..16].copy_from_slice(&order.0);
-        let secret = DeliverySecret::from_seed(&seed);
-        let context = release_context(&self.world.id(), &order, &listing_id(LISTING));
-        let releases = self.order().releases;
-        let shown = ShownKey::make(&releases, 2, &secret, &context, &[1; 32]).unwrap();
-        Complaint::BadKey { shown, fault }
+        self.evidence().bad_key(fault)
     }
 
     fn other_key_of(&self, cell: u64) -> Complaint {
-        self.bad_key(KeyFault::Cell { leaf: self.goods.list.open(cell).unwrap() })
+        self.evidence().other_key_of(cell)
     }
 
     fn other_mask(&self) -> Complaint {
-        self.bad_key(KeyFault::Mask { masks: self.goods.list.open_masks(0).unwrap() })
+        self.evidence().other_mask()
     }
 
     fn bad_cell(&self, cell: u64) -> Complaint {
-        let leaf = self.goods.list.open(cell).unwrap();
-        let key = self.goods.key.cell_key(0, cell);
-        Complaint::BadCell { leaf, key, sealed: self.goods.sealed(cell) }
+        self.evidence().bad_cell(cell)
     }
 
     fn other_cell(&self, cell: u64) -> Complaint {
-        let place = self.goods.place(cell);
-        let (_, kept, path) = self.goods.kept(place.shard, place.stripe);
-        Complaint::OtherCell {
-            leaf: self.goods.list.open(cell).unwrap(),
-            masks: self.goods.list.open_masks(0).unwrap(),
-            key: self.goods.key.shard_mask_key(0, place.shard),
-            deal: self.deal,
-            kept,
-            path,
-        }
+        self.evidence().other_cell(cell)
     }
 
     fn unavailable(&self, cell: u64) -> Complaint {
-        let masks = self.goods.list.open_masks(0).unwrap();
-        Complaint::Unavailable {
-            leaf: self.goods.list.open(cell).unwrap(),
-            keys: self.goods.index_keys(),
-            path: masks.path,
-            deal: self.deal,
-        }
+        self.evidence().unavailable(cell)
     }
 
     fn complain(&mut self, complaint: Complaint) -> Status {
@@ -184,8 +132,7 @@ impl Case {
     }
 
     fn answer_with(&self, index: u8) -> Action {
-        let (_, kept, path) = self.goods.kept(index, 0);
-        Action::AnswerCell { order: order_id(ORDER), kept, path }
+        self.evidence().answer(index, 0)
     }
 
     /// A node gives its cell.

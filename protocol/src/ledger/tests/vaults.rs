@@ -317,7 +317,7 @@ fn custodians_that_had_not_the_whole_time_pay_nothing() {
 }
 
 #[test]
-fn an_order_that_is_settled_punishes_nobody() {
+fn an_order_that_is_settled_punishes_no_custodian() {
     let mut world = ordered();
     world.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![1, 2] });
     world.wait(10_000);

@@ -6,16 +6,17 @@ use std::{env, format, fs, path::Path, string::String, string::ToString, vec, ve
 use serde_json::{Value, json};
 
 use super::{
-    seller::{LICENCE, list, listing_terms, listing_terms_on, public_ref},
+    seller::{LICENCE, list, list_on, listing_terms, public_ref},
     world::{
-        AUTHORITY, PRICE, World, account, deal_id, key, listing_id, opening, order_id, register,
-        status, terms,
+        AUTHORITY, GOODS, PRICE, World, account, deal_id, key, listing_id, opening, order_id,
+        register, status, terms,
     },
 };
 use crate::{
     amount::Amount,
     codec::Encode,
-    id::{ChainId, Hash, LinkId, hex},
+    content::MaskMode,
+    id::{ChainId, DealId, Hash, LinkId, hex},
     ledger::{
         Status,
         block::{BlockInputs, Genesis, GenesisError, Header, Reveal, SignedHeader},
@@ -30,9 +31,12 @@ use crate::{
 };
 
 mod accounts;
+mod answers;
 mod chance;
 mod collateral;
+mod covered;
 mod deals;
+mod disputes;
 mod dying;
 mod fees;
 mod kept;
@@ -64,6 +68,9 @@ fn the_files_are_what_the_rules_say() {
         ("late", deals::write_late),
         ("sales", sales::write),
         ("due", sales::due),
+        ("disputes", disputes::write),
+        ("answers", answers::write),
+        ("covered", covered::write),
         ("vaults", vaults::write),
         ("kept", kept::write),
         ("lasting", lasting::write),
@@ -155,13 +162,25 @@ impl Writer {
         }));
     }
 
-    /// What account 1 lists on this ledger.
-    fn terms(&self, price: u128) -> Terms {
-        listing_terms_on(&self.world.id(), 1, price)
+    /// What account 1 lists on this ledger under a number: each listing has a mandate of its own.
+    fn terms(&self, number: u8, price: u128) -> Terms {
+        let Action::List { terms, .. } = self.list(number, price) else { unreachable!() };
+        *terms
     }
 
     fn list(&self, number: u8, price: u128) -> Action {
-        Action::List { opening: opening(number), terms: self.terms(price).into() }
+        list_on(&self.world.id(), 1, number, price)
+    }
+
+    /// Opens the deal of what account 1 sells.
+    fn store(&mut self, epochs: u64) {
+        let open = self.world.deal_on(&terms(1, GOODS, 4, epochs), &NODES);
+        self.act("the goods are stored", "three of four shards, and two suffice", 1, open);
+    }
+
+    /// Shows this deal for a listing.
+    fn cover(&mut self, listing: u8) {
+        self.act("covered", "its deal outlives the access", 1, covering(listing));
     }
 
     /// Blocks for everything that is due, until every node has its window of the next epoch.
@@ -250,6 +269,15 @@ fn folded(bytes: &[u8]) -> String {
             _ => hex(run),
         })
         .collect()
+}
+
+fn covering(listing: u8) -> Action {
+    Action::CoverListing { listing: listing_id(listing), first: 0, deals: vec![goods()] }
+}
+
+/// The deal of what account 1 sells.
+fn goods() -> DealId {
+    DealId::of(&account(1), &GOODS)
 }
 
 fn transfer(to: u8, amount: u128) -> Action {
@@ -414,7 +442,7 @@ fn epochs(writer: &mut Writer) {
     let why =
         "two nodes did not prove: six units go to repair; the shards leave, one after another";
     writer.next_epoch("epoch 2", why);
-    let smaller = register(11, 0);
+    let smaller = register(11, 1024);
     writer.act("node shrinks", "nothing is bound any more", 11, smaller);
 }
 
@@ -470,7 +498,39 @@ fn listings(writer: &mut Writer) {
     swapped.manifest.content_root = Hash([9; 32]);
     let why = "the capsule was made for other content";
     writer.refuse(Status::BadLabel, "capsule for other content", why, (1, list_of(swapped)));
-    writer.act("listing", "takes orders at once", 1, list(1, LISTING, 10_007));
+    let mut cheap = good.clone();
+    cheap.bond = Amount(10_006);
+    let why = "a bond has to be the price on this ledger";
+    writer.refuse(Status::BadField, "bond below the price", why, (1, list_of(cheap)));
+    let mut brief = good.clone();
+    brief.access_ms = Millis(7999);
+    let why = "the window of 2000 ms and twice the delivery of 3000 ms are longer";
+    writer.refuse(Status::BadField, "access too short", why, (1, list_of(brief)));
+    let mut public = good.clone();
+    public.manifest.mask = MaskMode::None;
+    let why = "its nodes give it to everyone";
+    writer.refuse(Status::BadField, "public content", why, (1, list_of(public)));
+    writer.act("listing", "its bond is placed", 1, list(1, LISTING, 10_007));
+    let mut again = good.clone();
+    again.mandate = writer.terms(LISTING, 1).mandate;
+    let again = Action::List { opening: opening(9), terms: again.into() };
+    let why = "another listing has this mandate";
+    writer.refuse(Status::Exists, "one mandate for two listings", why, (1, again));
+    let early = writer.world.order(ORDER, LISTING, 10_007);
+    let why = "no deal was shown to keep the file";
+    writer.refuse(Status::NotCovered, "order of an uncovered listing", why, (2, early));
+    writer.store(50);
+    let by_another = (2, covering(LISTING));
+    writer.refuse(Status::NotYours, "covered by another", "only its seller may", by_another);
+    let other =
+        |deal| Action::CoverListing { listing: listing_id(LISTING), first: 0, deals: vec![deal] };
+    let why = "the deal was ended";
+    writer.refuse(Status::DealClosed, "covered by an ended deal", why, (1, other(deal_id(DEAL))));
+    let why = "there is no such deal";
+    writer.refuse(Status::UnknownDeal, "covered by nothing", why, (1, other(deal_id(1))));
+    writer.cover(LISTING);
+    let end = Action::EndDeal { deal: goods() };
+    writer.refuse(Status::SaleBinds, "end of a sold deal", "the listing takes orders", (1, end));
     let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
     let why = "only the seller opens cells";
     writer.refuse(Status::NotYours, "preview by a stranger", why, (2, preview.clone()));
@@ -544,6 +604,11 @@ fn purchases(writer: &mut Writer) {
     );
     writer.world.now += 1000;
     writer.ok("refunded", "no custodian released the second order in time", &[]);
+    let end = Action::EndListing { listing: listing_id(LISTING) };
+    writer.act("no more orders", "its bond comes back: no order is open", 1, end);
+    let end = Action::EndDeal { deal: goods() };
+    let why = "the access of the first order runs";
+    writer.refuse(Status::SaleBinds, "end of a sold deal", why, (1, end));
     roots(writer);
     let revoke = Action::Revoke { link: LinkId([3; 16]), until_ms: None };
     writer.act("revoked", "kills a grant link", 1, revoke.clone());
@@ -620,7 +685,7 @@ fn geneses() -> Vec<Value> {
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
     let price = 1_000_000_000_000_000_000;
-    let ranges: [(&str, Set, u64, u64); 16] = [
+    let ranges: [(&str, Set, u64, u64); 18] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -629,6 +694,8 @@ fn geneses() -> Vec<Value> {
         ("custody_fee_bp", |of, value| of.custody_fee_bp = small(value), 0, 1000),
         ("delivery_ms", |of, value| of.delivery_ms = Millis(value), 1000, month),
         ("window_ms_min", |of, value| of.window_ms_min = Millis(value), 0, WINDOW_MS_MAX.0),
+        ("listing_bond_bp", |of, value| of.listing_bond_bp = value.try_into().unwrap(), 0, 100_000),
+        ("complaint_bond", |of, value| of.complaint_bond = Amount(value.into()), 0, price),
         ("deal_epochs_max", |of, value| of.deal_epochs_max = value, 1, 100_000_000),
         ("trusting_ms", |of, value| of.trusting_ms = Millis(value), 86_400_000, TRUSTING_MS_MAX.0),
         ("fee_base", |of, value| of.fee_base = Amount(value.into()), 0, price),

@@ -345,7 +345,7 @@ impl World {
     pub(super) fn deal_at(&self, terms: &DealTerms, nodes: &[u8], price: Amount) -> Action {
         let accept = |(index, number): (u8, &u8)| {
             let root = root(&terms.deal(), index, terms.length);
-            let expires_ms = LedgerTime(self.now + 60_000);
+            let expires_ms = LedgerTime(self.now).saturating_add(Millis(60_000));
             let price = (price, u64::MAX);
             Acceptance::build(&self.id(), terms, &key(*number), (index, root), price, expires_ms)
         };
@@ -365,7 +365,7 @@ impl World {
         let terms = terms(owner, opening, deal.map_or(3, |deal| deal.shards.len()), 1);
         let accept = |(index, number): &(u8, u8)| {
             let shard = (*index, root(&terms.deal(), *index, terms.length));
-            let expires_ms = LedgerTime(self.now + 60_000);
+            let expires_ms = LedgerTime(self.now).saturating_add(Millis(60_000));
             Acceptance::build(&self.id(), &terms, &key(*number), shard, (price, until), expires_ms)
         };
         let acceptances = shards.iter().map(accept).collect();

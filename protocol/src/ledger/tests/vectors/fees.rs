@@ -3,8 +3,8 @@
 use std::{vec, vec::Vec};
 
 use super::{
-    DEAL, LISTING, NODES, ORDER, World, Writer, account, deal_id, listing_id, opening, public_ref,
-    register, status_block, transfer,
+    DEAL, LISTING, NODES, ORDER, World, Writer, account, covering, deal_id, listing_id, opening,
+    public_ref, register, status_block, transfer,
 };
 use crate::{
     amount::Amount,
@@ -121,7 +121,11 @@ fn market(writer: &mut Writer) {
     let vault = writer.world.vault(1, 2, &NODES);
     to_the_unit(writer, "a vault", 1, vault, 4 * UNIT);
     let list = writer.list(LISTING, 10_007);
-    to_the_unit(writer, "a listing, two new accounts in its split", 1, list, 10 * UNIT);
+    let more = 8 * UNIT + 3 * UNIT + 10_007;
+    let name = "a listing: its bond, the row of its draw, two new accounts in its split";
+    to_the_unit(writer, name, 1, list, more);
+    writer.store(2);
+    to_the_unit(writer, "a cover", 1, covering(LISTING), 0);
     writer.world.now += 10;
     writer.empty("its cells are picked", "the tick of its preview comes");
     let preview = Action::Preview { listing: listing_id(LISTING), preview: public_ref() };
@@ -136,14 +140,22 @@ fn market(writer: &mut Writer) {
     to_the_unit(writer, "an acknowledgement", 12, acknowledge, 0);
     writer.act("a gift", "to one of the split", 2, transfer(30, 1));
     let second = writer.list(8, 1);
-    writer.act("a second listing", "the accounts of its split have rows", 1, second);
-    to_the_unit(
-        writer,
-        "end of a listing",
-        1,
-        Action::EndListing { listing: listing_id(LISTING) },
-        0,
-    );
+    let name = "a second listing: its draw and the accounts of its split have rows";
+    to_the_unit(writer, name, 1, second, 8 * UNIT + 1);
+    end_listing(writer);
+}
+
+/// Its bond comes back, so that something is left.
+fn end_listing(writer: &mut Writer) {
+    let end = Action::EndListing { listing: listing_id(LISTING) };
+    let cost = fee(&writer.world.genesis.params, &end).0;
+    balance(writer, 1, cost - 1);
+    let why = "one unit less than the fee";
+    writer.refuse(Status::FeeNotCovered, "end of a listing", why, (1, end.clone()));
+    balance(writer, 1, cost);
+    writer.act("end of a listing", "everything that it has, and its bond comes back", 1, end);
+    assert_eq!(writer.world.balance(1), 10_007);
+    balance(writer, 1, 1_000_000_000);
 }
 
 fn others(writer: &mut Writer) {
@@ -172,7 +184,7 @@ fn leave(writer: &mut Writer) {
     writer.empty("the order leaves", "and gives four units back to its buyer");
     writer.world.now += kept;
     writer.empty("the listing leaves", "and gives eight units back to its seller");
-    while writer.world.chain().epoch < 102 {
+    while writer.world.chain().epoch < 105 {
         let due = crate::ledger::execute::next_due(&writer.world.state).unwrap();
         writer.world.now = due.0.max(writer.world.now);
         writer.empty("an epoch", "of a hundred after the end of the deal");

@@ -12,7 +12,8 @@ use crate::{
     time::{LedgerTime, Millis},
 };
 
-const ACCESS_MS: u64 = 5_000;
+/// As short as it may be.
+const ACCESS_MS: u64 = 8_000;
 
 pub(super) fn write(writer: &mut Writer) {
     let params = Params { epoch_ms: Millis(1_000_000), ..params() };
@@ -29,7 +30,7 @@ pub(super) fn write(writer: &mut Writer) {
 }
 
 fn offer(writer: &Writer, number: u8) -> Action {
-    let mut terms = writer.terms(3);
+    let mut terms = writer.terms(number, 3);
     terms.preview_cells = 0;
     terms.access_ms = Millis(ACCESS_MS);
     Action::List { opening: opening(number), terms: terms.into() }
@@ -43,6 +44,8 @@ fn sales(writer: &mut Writer, kept: u64) {
     let unsold = 9;
     let both = [LISTING, unsold].map(|listing| writer.world.sign(1, offer(writer, listing)));
     writer.ok("two listings", "one of them sells nothing", &both);
+    writer.store(50);
+    writer.cover(LISTING);
     let seen = writer.world.order(ORDER, LISTING, 3);
     let Action::Order { opening, listing, holder, delivery, listed_ms, price, licence } =
         seen.clone()
@@ -110,6 +113,7 @@ fn sales(writer: &mut Writer, kept: u64) {
     writer.act("listed anew", "its seller may use the id again", 1, offer(writer, LISTING));
     let why = "signed for the listing that has left";
     writer.refuse(Status::TermsChanged, "the old order", why, (2, seen));
+    writer.cover(LISTING);
     let anew = writer.world.order(ORDER, LISTING, 3);
     writer.act("ordered anew", "its buyer may use the id again", 2, anew);
 }
@@ -151,7 +155,7 @@ fn revocations(writer: &mut Writer, kept: u64) {
 /// A listing that ends before the tick of its preview, on a ledger that then stands still for more than a hundred epochs.
 fn waiting(writer: &mut Writer, kept: u64) {
     let (listing, end) = (5, Action::EndListing { listing: listing_id(5) });
-    let list = Action::List { opening: opening(listing), terms: writer.terms(3).into() };
+    let list = Action::List { opening: opening(listing), terms: writer.terms(listing, 3).into() };
     let both = [list, end.clone()].map(|action| writer.world.sign(1, action));
     writer.ok("listed and ended", "in one block, with a preview of two cells", &both);
     writer.world.now += 2 * kept;

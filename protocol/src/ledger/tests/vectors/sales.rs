@@ -3,11 +3,12 @@
 use std::{vec, vec::Vec};
 
 use super::{
-    LICENCE, World, Writer, account, deal_id, listing_id, opening, order_id, public_ref, register,
-    status_block,
+    LICENCE, World, Writer, account, deal_id, goods, listing_id, opening, order_id, public_ref,
+    register, status_block,
 };
 use crate::{
     amount::Amount,
+    content::MaskMode,
     grant::{Caveat, ability, market_audience},
     id::{Hash, LinkId, ObjectId, PeerId, VaultId},
     ledger::{
@@ -75,6 +76,8 @@ fn owned(writer: &mut Writer) {
         "its id is of account 1",
         (2, end),
     );
+    writer.store(50);
+    writer.cover(7);
     for (who, why) in [(1, "account 1 has seen the opening"), (2, "it is account 2's all the same")]
     {
         let order = writer.world.order_by(who, 1, listing_id(7), 0);
@@ -200,8 +203,14 @@ fn in_range(writer: &mut Writer) {
         ("32 splits", forged(|terms| terms.splits = vec![split(1); 32])),
         ("splits of all", forged(|terms| terms.splits = vec![split(4000), split(6000)])),
         ("the shortest window", forged(|terms| terms.window_ms = Millis(1000))),
-        ("the longest window", forged(|terms| terms.window_ms = WINDOW_MS_MAX)),
-        ("access for a millisecond", forged(|terms| terms.access_ms = Millis(1))),
+        ("the longest window", forged(|terms| long(terms, WINDOW_MS_MAX))),
+        ("the shortest access", forged(|terms| terms.access_ms = Millis(8000))),
+        ("access without end", forged(|terms| terms.access_ms = Millis(u64::MAX))),
+        ("a bond above the price", forged(|terms| terms.bond = Amount(10_008))),
+        (
+            "the largest price",
+            forged(|terms| (terms.price, terms.bond) = (Amount(u128::MAX), Amount(u128::MAX))),
+        ),
         ("64 preview cells", forged(|terms| many_previews(terms, 64))),
         ("no preview cells", forged(|terms| terms.preview_cells = 0)),
     ];
@@ -214,6 +223,12 @@ fn in_range(writer: &mut Writer) {
     writer.refuse(Status::BadProof, "mandate of 512 bytes", why, (1, largest));
     let larger = offer(|terms| terms.mandate = sized(513));
     writer.refuse(Status::BadField, "mandate of 513 bytes", "one too many", (1, larger));
+}
+
+/// So long a window, and access that is long enough for it.
+fn long(terms: &mut Terms, window_ms: Millis) {
+    terms.window_ms = window_ms;
+    terms.access_ms = window_ms.saturating_add(Millis(6000));
 }
 
 /// So many preview cells, of a manifest with more.
@@ -234,8 +249,18 @@ fn out_of_range(writer: &mut Writer) {
         ("33 splits", offer(|terms| terms.splits = vec![split(1); 33])),
         ("split of nothing", offer(|terms| terms.splits.push(split(0)))),
         ("splits of more than all", offer(|terms| terms.splits = vec![split(4001), split(6000)])),
-        ("a longer window", offer(|terms| terms.window_ms = Millis(WINDOW_MS_MAX.0 + 1))),
+        ("a longer window", offer(|terms| long(terms, Millis(WINDOW_MS_MAX.0 + 1)))),
         ("no access", offer(|terms| terms.access_ms = Millis(0))),
+        ("access a millisecond too short", offer(|terms| terms.access_ms = Millis(7999))),
+        ("no bond", offer(|terms| terms.bond = Amount(0))),
+        ("a bond below the price", offer(|terms| terms.bond = Amount(10_006))),
+        (
+            "a price whose bond cannot be computed",
+            offer(|terms| {
+                (terms.price, terms.bond) = (Amount(u128::MAX / 2), Amount(u128::MAX / 2));
+            }),
+        ),
+        ("public content", offer(|terms| terms.manifest.mask = MaskMode::None)),
         ("other cells than the manifest's", offer(|terms| terms.cells = 3)),
         ("more preview cells than cells", offer(|terms| terms.preview_cells = 3)),
         ("65 preview cells", offer(|terms| many_previews(terms, 65))),
@@ -268,7 +293,7 @@ fn previews(writer: &mut Writer) {
     let why = "its id is taken";
     writer.refuse(Status::Exists, "listed again", why, (1, writer.list(LISTING, 10_007)));
     let plain = 8;
-    let mut terms = writer.terms(5);
+    let mut terms = writer.terms(plain, 5);
     terms.preview_cells = 0;
     let action = Action::List { opening: opening(plain), terms: terms.into() };
     writer.act("a listing without preview", "it waits for nothing", 1, action);
@@ -282,19 +307,55 @@ fn previews(writer: &mut Writer) {
     writer.refuse(Status::NotYours, "end by a stranger", "only its seller may", (2, end(plain)));
     writer.act("ended", "by its seller", 1, end(plain));
     writer.refuse(Status::ListingEnded, "ended again", "it has ended", (1, end(plain)));
+    let waits = 10;
+    let second = writer.list(waits, 5);
+    writer.act("the file once more", "both wait for a draw", 1, second);
+    writer.world.now += 10;
+    writer.empty("one draw for both", "both show the same cells");
+    let posted = preview(waits);
+    writer.refuse(Status::NotYours, "another's preview", "only its seller may", (2, posted));
+    writer.act("ended as well", "the bond comes back", 1, end(waits));
+    writer.act("the file a third time", "its cells are drawn at once", 1, writer.list(11, 5));
+    writer.act("and ended", "the bond comes back", 1, end(11));
+    let mut terms = writer.terms(12, 5);
+    terms.preview_cells = 0;
+    let action = Action::List { opening: opening(12), terms: terms.into() };
+    writer.act("a drawn file without preview", "no cells are shown", 1, action);
+    let terms = writer.terms(13, 5);
+    let action = Action::List { opening: opening(12), terms: terms.into() };
+    let why = "under a mandate of its own, but its id is taken";
+    writer.refuse(Status::Exists, "listed under a known id", why, (1, action));
+    writer.act("ended, too", "the bond comes back", 1, end(12));
 }
 
 fn revoked(writer: &mut Writer) {
-    let terms = writer.terms(10_007);
+    let terms = writer.terms(LISTING, 10_007);
     let link = crate::grant::mandate_id(&chain_id(), &account(1), &terms.mandate);
+    let bound = |writer: &mut Writer, why: &str| {
+        let name = "a mandate taken back";
+        writer.refuse(Status::SaleBinds, name, why, (1, revoke(link)));
+        let end = Action::EndDeal { deal: goods() };
+        writer.refuse(Status::SaleBinds, "a sold deal ended", why, (1, end));
+    };
     writer.act("revoked by a stranger", "who is not above the link", 2, revoke(link));
+    writer.store(50);
+    writer.cover(LISTING);
     let order = writer.world.order(1, LISTING, 10_007);
     writer.act("order all the same", "the revocation does not count", 2, order);
-    writer.act("mandate revoked", "by the seller", 1, revoke(link));
-    let order = writer.world.order(2, LISTING, 10_007);
-    let why = "no node would serve the buyer";
-    writer.refuse(Status::ListingEnded, "order under a dead mandate", why, (2, order));
-    let again = writer.list(9, 10_007);
+    bound(writer, "the listing takes orders");
+    let end = Action::EndListing { listing: listing_id(LISTING) };
+    writer.act("no more orders", "the bond stays: an order is open", 1, end);
+    bound(writer, "an order is open");
+    let until = writer.world.now + 300_000;
+    writer.act("acknowledged", "the bond comes back", 2, acknowledge(1));
+    bound(writer, "the access of the buyer runs");
+    writer.world.now = until - 1;
+    bound(writer, "it runs for a millisecond more");
+    writer.world.now += 1;
+    writer.act("mandate revoked", "no sale needs it any more", 1, revoke(link));
+    let end = Action::EndDeal { deal: goods() };
+    writer.act("the deal ended", "nothing binds it", 1, end);
+    let again = Action::List { opening: opening(9), terms: terms.into() };
     let why = "the mandate is dead";
     writer.refuse(Status::BadProof, "listed under a dead mandate", why, (1, again));
 }
@@ -306,6 +367,8 @@ fn revoke(link: LinkId) -> Action {
 
 fn orders(writer: &mut Writer) {
     writer.act("for sale", "at 10,007 units", 1, writer.list(LISTING, 10_007));
+    writer.store(50);
+    writer.cover(LISTING);
     let held = |writer: &Writer, holder: PeerId| {
         let Action::Order { opening, listing, delivery, listed_ms, price, licence, .. } =
             writer.world.order(1, LISTING, 10_007)
@@ -342,7 +405,12 @@ fn orders(writer: &mut Writer) {
     }
     writer.refuse(Status::TermsChanged, "another licence", "the listing's differs", (2, other));
     let dear = 8;
+    let why = "its bond is more than the seller has";
+    let listed = writer.list(dear, 10_000_000_000);
+    writer.refuse(Status::BalanceTooLow, "a bond too dear", why, (1, listed));
+    writer.act("more money", "for the bond", 1, Action::Faucet);
     writer.act("dear", "as dear as a whole balance", 1, writer.list(dear, 10_000_000_000));
+    writer.cover(dear);
     let order = writer.world.order(1, dear, 10_000_000_000);
     let one = Action::Transfer { to: account(1), amount: Amount(1) };
     let signed = [writer.world.sign(2, one), writer.world.sign(2, order.clone())];
@@ -379,10 +447,12 @@ fn acknowledged(writer: &mut Writer) {
 fn end_of_time(writer: &mut Writer) {
     let world = World::starting(params(), u64::MAX - 2000);
     market(writer, "a ledger at the end of time", world);
-    let mut terms = writer.terms(0);
+    let mut terms = writer.terms(LISTING, 0);
     terms.window_ms = Millis(5000);
     let action = Action::List { opening: opening(LISTING), terms: terms.into() };
     writer.act("listed late", "free", 1, action);
+    writer.store(50);
+    writer.cover(LISTING);
     for number in [1, 2] {
         let order = writer.world.order(number, LISTING, 0);
         writer.act("ordered late", "due at the end, and access for as long", 2, order);
@@ -410,9 +480,11 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
     market(writer, "a ledger that stands still", World::with(params));
     // From the order on: until it is due, late, and due once more.
     let access_ms = delivery_ms + late_ms + delivery_ms;
+    writer.store(50);
     for (number, access_ms) in [(1, access_ms), (2, access_ms + 1)] {
-        let mut terms = writer.terms(3);
+        let mut terms = writer.terms(number, 3);
         terms.access_ms = Millis(access_ms);
+        terms.window_ms = Millis(1000);
         terms.preview_cells = 0;
         let listing = number;
         writer.act(
@@ -421,6 +493,7 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
             1,
             Action::List { opening: opening(listing), terms: terms.into() },
         );
+        writer.cover(listing);
     }
     let buy = |writer: &Writer, order: u8, listing: u8| writer.world.order(order, listing, 3);
     let both = [buy(writer, 1, 1), buy(writer, 2, 2)];
@@ -450,7 +523,7 @@ fn standstill(writer: &mut Writer, delivery_ms: u64, late_ms: u64) {
     let order = buy(writer, 4, 2);
     writer.act("a fourth order", "released in time", 2, order);
     released(writer, 4);
-    writer.world.now += 2000 + late_ms;
+    writer.world.now += 1000 + late_ms;
     writer.empty("a window over", "a standstill makes no window longer");
     closed(writer, 4);
 }
@@ -483,11 +556,13 @@ fn closed(writer: &mut Writer, number: u8) {
 fn many(writer: &mut Writer) {
     let params = Params { epoch_ms: Millis(1_000_000_000), ..params() };
     market(writer, "a ledger with many orders", World::with(params));
-    let mut terms = writer.terms(0);
+    let mut terms = writer.terms(LISTING, 0);
     terms.preview_cells = 0;
     terms.access_ms = Millis(1_000_000_000);
     let action = Action::List { opening: opening(LISTING), terms: terms.into() };
     writer.act("free for all", "nothing is paid", 1, action);
+    writer.store(50);
+    writer.cover(LISTING);
     let orders: Vec<_> = (0..102)
         .map(|number| {
             let order = writer.world.order(number, LISTING, 0);

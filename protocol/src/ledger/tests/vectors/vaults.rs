@@ -2,7 +2,7 @@
 
 use std::{vec, vec::Vec};
 
-use super::{World, Writer, account, opening, order_id, register};
+use super::{GOODS, World, Writer, account, list_on, opening, order_id, register, terms};
 use crate::{
     amount::Amount,
     ledger::{
@@ -43,6 +43,9 @@ fn market(writer: &mut Writer) {
     first.push(writer.world.sign(1, vault));
     first.push(writer.world.sign(1, listing(writer, LISTING, false)));
     writer.ok("a market", "five nodes with collateral, a vault at three, a listing", &first);
+    let store = writer.world.deal_on(&terms(1, GOODS, 4, 50), &[11, 12, 14]);
+    writer.act("the goods are stored", "three of four shards, and two suffice", 1, store);
+    writer.cover(LISTING);
 }
 
 fn stake(number: u8) -> Action {
@@ -50,7 +53,7 @@ fn stake(number: u8) -> Action {
 }
 
 fn listing(writer: &Writer, number: u8, own_custodians: bool) -> Action {
-    let mut terms = writer.terms(10_000);
+    let mut terms = writer.terms(number, 10_000);
     terms.own_custodians = own_custodians;
     terms.preview_cells = 0;
     Action::List { opening: opening(number), terms: terms.into() }
@@ -241,7 +244,11 @@ fn own(writer: &mut Writer) {
             false => writer.refuse(Status::BadField, name, why, (2, rotation)),
         }
     }
-    let Action::List { terms, .. } = hidden else { unreachable!() };
+    let Action::List { mut terms, .. } = hidden else { unreachable!() };
+    let Action::List { terms: own, .. } = list_on(&writer.world.id(), 2, 10, 5) else {
+        unreachable!()
+    };
+    terms.mandate = own.mandate;
     let later = Action::List { opening: opening(10), terms };
     writer.act("listed without a word", "and it is true now", 2, later);
     let more = listing(writer, 8, true);
