@@ -37,13 +37,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Show the state of an order, its deadlines, and what happens next
+    /// Show the state of an order, and what happens next
     #[command(after_help = "Example:\n  symbolon order show 3f2a")]
     Show {
         /// The order's id or its listing's, or as many of the first digits as are unique
         order: String,
     },
-    /// Compare a bought file with its listing, and get the money back if it is not what was listed
+    /// Compare a bought file with its listing, and complain if it differs
     #[command(after_help = "\
 Examples:
   symbolon order dispute 3f2a
@@ -58,7 +58,7 @@ price back, and half of the seller's bond. A cell that too few nodes give is ask
         #[arg(long, short)]
         yes: bool,
     },
-    /// Say that a bought file is what was listed: the seller is paid now
+    /// Say that a file is what was listed: the seller is paid
     #[command(after_help = "Example:\n  symbolon order ack 3f2a")]
     Ack {
         /// The order's id or its listing's, or as many of the first digits as are unique

@@ -119,6 +119,22 @@ impl Sought {
     }
 }
 
+/// Refuses goods that are not stored until an access ends.
+fn check_kept(
+    kept: Kept,
+    listing: &ListingId,
+    access_until_ms: LedgerTime,
+) -> Result<(), ClientError> {
+    let listing = *listing;
+    match kept {
+        Kept::Over { since_ms } => Err(ClientError::GoodsOver { listing, since_ms }),
+        Kept::Until { time_ms: paid_until_ms, .. } if paid_until_ms < access_until_ms => {
+            Err(ClientError::GoodsEndEarly { listing, paid_until_ms, access_until_ms })
+        }
+        Kept::Until { .. } => Ok(()),
+    }
+}
+
 fn kept_by(chain: &Chain, deals: &BTreeMap<u32, Deal>, layout: &Layout) -> Kept {
     let missing = (deals.len() < layout.segments() as usize).then_some(None);
     Kept::of(chain, deals.values().map(Some).chain(missing))
@@ -178,22 +194,17 @@ impl Market {
         progress.note("checking that the listed file is there, and what is listed of it");
         let chain = self.network().recent_chain().await?;
         let now_ms = self.clock_of(&chain).now_ms;
-        let (access_until_ms, covered_until_ms) = Self::check_terms(&chain, now_ms, id, &listing)?;
+        let checked = Self::check_terms(&chain, now_ms, id, &listing);
+        let (seller, manifest) = (&listing.seller, &listing.terms.manifest);
+        // A file that is gone says more than that the ledger was not shown it.
+        if let Err(ClientError::NotCovered { access_until_ms, .. }) = &checked {
+            let goods = self.goods(&chain, seller, manifest).await?;
+            check_kept(goods.kept, id, *access_until_ms)?;
+        }
+        let (access_until_ms, covered_until_ms) = checked?;
         let stored = async {
-            let goods = self.goods(&chain, &listing.seller, &listing.terms.manifest).await?;
-            match goods.kept {
-                Kept::Over { since_ms } => {
-                    return Err(ClientError::GoodsOver { listing: *id, since_ms });
-                }
-                Kept::Until { time_ms, .. } if time_ms < access_until_ms => {
-                    return Err(ClientError::GoodsEndEarly {
-                        listing: *id,
-                        paid_until_ms: time_ms,
-                        access_until_ms,
-                    });
-                }
-                Kept::Until { .. } => {}
-            }
+            let goods = self.goods(&chain, seller, manifest).await?;
+            check_kept(goods.kept, id, access_until_ms)?;
             self.in_reach(&goods).await
         };
         let shown = async {

@@ -309,10 +309,6 @@ impl Market {
         let access_least = access_min(params, window_least);
         let access_ms = options.access_ms.unwrap_or_else(|| half(left_ms).max(access_least));
         let window_ms = options.window_ms.unwrap_or_else(|| usual_window(params, access_ms));
-        if left_ms < access_ms {
-            let wanted_ms = now_ms.saturating_add(access_ms);
-            return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
-        }
         // A file in a pack gets an object of its own first. These are its cells in that object.
         let layout = Layout::new(entry.manifest().scheme, entry.length).map_err(invalid)?;
         let cells = layout.cells();
@@ -327,6 +323,10 @@ impl Market {
             cells,
         };
         offer.check(params)?;
+        if left_ms < access_ms {
+            let wanted_ms = now_ms.saturating_add(access_ms);
+            return Err(ClientError::EndsEarly { name, paid_until_ms, wanted_ms });
+        }
         let epochs = options.epochs.unwrap_or_else(|| end.saturating_sub(chain.epoch).max(1));
         check_epochs(epochs, params)?;
         let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
