@@ -276,15 +276,9 @@ fn silent(writer: &mut Writer) {
     let lost = Action::DeclareLost { shards: vec![LostShard { deal: sold.deal, index: 1 }] };
     writer.act("a second shard is lost", "one of three is left", 12, lost);
     sold.deliver(writer, 11);
-    let of = sold.of(writer, 11);
-    let question = of.complaint(of.unavailable(2));
-    let why = "its nodes could not give any cell";
-    writer.refuse(
-        Status::DealClosed,
-        "a cell of a deal that has lost too much",
-        why,
-        (11, question),
-    );
+    sold.complain(writer, 11, ASKED, |of| of.unavailable(2));
+    let due = writer.world.now + 3_000;
+    until(writer, due, "the file is gone: the buyer has the money back, and one node was silent");
 }
 
 /// A ledger that stands still while nodes are asked.
