@@ -118,7 +118,7 @@ fn is_good(order: &Order, now_ms: LedgerTime) -> bool {
 /// dealing. Of another order this is known for the present dealing only.
 fn delivered(order: &Order, vault: &Vault) -> bool {
     match order.state {
-        OrderState::Delivered => true,
+        OrderState::Delivered | OrderState::Asked => true,
         _ => order.dealing == vault.dealing && vault.key.required() <= order.releases.len(),
     }
 }
