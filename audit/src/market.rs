@@ -117,11 +117,11 @@ impl Auditor {
             due.map(|(id, order)| (order.due_ms, *id, order.stage)).collect();
         due.sort_unstable_by_key(|(due_ms, id, _)| (*due_ms, *id));
         // A block reports so many events of what is due, and no more.
-        let mut events = 6800_usize;
+        let mut events = 6900_usize;
         for (due_ms, id, stage) in due.into_iter().take(100) {
             let order = self.orders.get_mut(&id).expect("it is due");
             let asked = order.proofs.question.as_ref().map_or(0, Question::shards);
-            let Some(left) = events.checked_sub(68.max(4 + asked)) else { break };
+            let Some(left) = events.checked_sub(69.max(4 + asked)) else { break };
             events = left;
             // No block when it was due, and none soon after: the ledger stood still, the order waits again.
             let slept = self.gap.0 < due_ms && due_ms + late <= self.gap.1;

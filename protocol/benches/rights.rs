@@ -13,13 +13,19 @@ use ed25519_dalek::{Signature, Signer, SigningKey};
 use std::hint::black_box;
 use symbolon_protocol::{
     Decode, Encode, LedgerTime,
+    content::{
+        FileKey, Layout, Manifest, MaskMode, Scheme,
+        seal::{self, LeafParts},
+    },
     custody::{
         Capsule, DeliveryKey, DeliverySecret, Release, ReleaseRequest, VaultSecret, combine, label,
         release_context, share,
     },
+    dispute::{LeafOpening, judge_cell},
     grant::{Access, Caveat, Grant, ability},
     id::{AccountId, ChainId, Hash, ListingId, ObjectId, OrderId, VaultId},
     identity::Identity,
+    merkle,
 };
 
 fn grants(criterion: &mut Criterion) {
@@ -184,5 +190,38 @@ fn custody(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, grants, floors, custody);
+/// A sealed cell of 64 KiB, one of the 16,384 of a file of 1 GiB.
+fn disputes(criterion: &mut Criterion) {
+    let key = FileKey::from_bytes([9; 32]);
+    let layout = Layout::new(Scheme::for_nodes(8), 1 << 30).expect("a file of 1 GiB");
+    let place = layout.cell(5_000).expect("the file has more");
+    let cell_key = key.cell_key(place.segment, place.in_segment);
+    let mut sealed = vec![7; place.room()];
+    let tag = seal::seal(&cell_key, place.end, &mut sealed);
+    sealed.extend_from_slice(&tag);
+    let parts = LeafParts::new(&cell_key, &sealed, &vec![7; place.room()]);
+    let mut leaves = vec![Hash([1; 32]); usize::try_from(layout.cells()).expect("16,384 or so")];
+    leaves[5_000] = parts.leaf(5_000);
+    let mut tree = merkle::Builder::new();
+    tree.extend(leaves.iter().copied());
+    let manifest = Manifest::new(&key, MaskMode::ChaCha20, &layout, tree.finish());
+    let leaf = LeafOpening { cell: 5_000, parts, path: merkle::path(&leaves, 5_000) };
+
+    let mut group = criterion.benchmark_group("dispute about a cell of 64 KiB");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("floor: hash the sealed cell, open it, hash the plain cell", |bencher| {
+        let mut plain = vec![0; place.room()];
+        bencher.iter(|| {
+            let hash = blake3::hash(black_box(&sealed));
+            let opened = seal::open(&cell_key, place.end, &sealed, &mut plain);
+            (hash, opened, blake3::hash(&plain))
+        });
+    });
+    group.bench_function("BadCell", |bencher| {
+        bencher.iter(|| judge_cell(&manifest, black_box(&leaf), &cell_key, &sealed));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, grants, floors, custody, disputes);
 criterion_main!(benches);

@@ -275,7 +275,7 @@ pub(super) fn refund<S: State + ?Sized>(
 pub(super) const DUE_MAX: usize = 100;
 
 /// Events that an order reports when it is settled, at most.
-const EVENTS_OF_ORDER: usize = 68;
+const EVENTS_OF_ORDER: usize = 69;
 
 /// Events that due orders report in a block at most. A cell that nodes did not give may take more than those of an order.
 const DUE_EVENTS_MAX: usize = DUE_MAX * EVENTS_OF_ORDER;
