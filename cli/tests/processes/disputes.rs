@@ -96,7 +96,10 @@ fn a_cheated_buyer_has_the_money_back_and_half_of_the_bond() {
         // All of the price, and half of the seller's bond.
         let (now, whole) = (network.balance("buyer"), before + PRICE / 2);
         // Now and then the index is published, which costs next to nothing.
-        assert!(now <= whole && whole - now < units("0.0001"), "{wrong} {refund}: {now} of {whole}");
+        assert!(
+            now <= whole && whole - now < units("0.0001"),
+            "{wrong} {refund}: {now} of {whole}"
+        );
         let shown = network.run(&format!("market show {} --as buyer", goods.listing)).ok();
         assert_eq!(shown["state"], "frozen", "{shown}");
         let late = format!("buy {} --as buyer --yes", goods.listing);
