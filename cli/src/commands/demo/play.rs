@@ -340,7 +340,10 @@ async fn buy(
     }
     let row = cast.buyer.ledger().row(Accounts, &owner).await?;
     let after = row.map_or(Amount::ZERO, |row| row.balance);
-    let income = after.checked_sub(before).unwrap_or_default();
+    // The bond of the listing is still the owner's, and comes back when the listing has ended.
+    let bond = cast.buyer.listing_view(listing).await?.bond;
+    let income = after.checked_add(bond).and_then(|whole| whole.checked_sub(before));
+    let income = income.unwrap_or_default();
     if income == Amount::ZERO {
         return Err(broken("Buy", "the owner was not paid"));
     }
@@ -357,8 +360,9 @@ async fn buy(
             show_size(cast.length)
         ),
         format!(
-            "The buyer acknowledges; the owner, offline, is {} richer than before listing.",
-            show_amount(income)
+            "The buyer acknowledges; the owner, offline, is {} richer than before listing, with a bond of {} that comes back.",
+            show_amount(income),
+            show_amount(bond)
         ),
     ];
     let figures = Figures::Buy {
