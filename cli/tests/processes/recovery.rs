@@ -83,7 +83,7 @@ fn everything_comes_back_from_24_words() {
     let sale = network.run("sell data --price 3 --for 1h --as bob --yes").ok();
     let bought = at(&old, &format!("buy {} --yes", sale["listing"].as_str().unwrap()));
     let before = belongings(&old);
-    assert_eq!(before[0]["files"].as_array().unwrap().len(), 4, "{}", before[0]);
+    assert_eq!(before[0]["files"].as_array().unwrap().len(), 5, "{}", before[0]);
     assert_eq!(before[1]["grants"].as_array().unwrap().len(), 2, "{}", before[1]);
     assert_eq!(at(&old, "status")["index"]["unpublished"], 0);
 

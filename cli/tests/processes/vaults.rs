@@ -100,7 +100,7 @@ fn killed_custodians_are_replaced_while_an_order_runs() {
 #[test]
 fn silent_custodians_pay_when_the_buyer_is_refunded() {
     let rules = " --delivery 20s --silence-penalty 1000";
-    let mut network = Network::start_ruled(6, LONG, ("", rules));
+    let mut network = Network::start_ruled(8, LONG, ("", rules));
     for who in ["seller", "buyer", "another"] {
         network.identity(who);
     }
