@@ -468,11 +468,11 @@ async fn false_complaints(world: &mut World, liar: &Complainer, goods: &Goods, d
     assert_eq!(liar.complains(world, &elsewhere).await, Err(Status::UnknownDeal));
     // Nodes put the cell on the ledger, and have the bond.
     assert_eq!(liar.complains(world, &asked).await, Ok(bond));
-    while order_row(world, &liar.order).await.given == 0 {
+    while order_row(world, &liar.order).await.state == OrderState::Asked {
         sleep(Duration::from_millis(100)).await;
     }
     let row = order_row(world, &liar.order).await;
-    assert_eq!((row.state, row.refund), (OrderState::Delivered, None));
+    assert_eq!((row.state, row.given, row.refund), (OrderState::Delivered, 1, None));
     world.note(format!("{} complaints that are not true", whole.len() + 3));
     world.audit().await;
     let given = answers(world, &liar.order);

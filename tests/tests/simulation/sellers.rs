@@ -191,8 +191,7 @@ async fn sold(world: &mut World, buyer: &Client, listing: ListingId, lie: Lie) {
             let (sink, whole) = (Sink::File(target.clone()), GetOptions::default());
             let got = buyer.get(&token, sink, &whole, &Progress::silent()).await;
             assert!(!target.exists(), "{lie:?}");
-            let error = got.expect_err("it is not what was listed");
-            error
+            got.expect_err("it is not what was listed")
         }
     };
     world.note(format!("{lie:?}: {error}"));
