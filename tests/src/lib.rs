@@ -6,6 +6,7 @@
 //! - [`liars`]: nodes and disks that misbehave, one way each;
 //! - [`between`]: liars that change what honest nodes and ledgers answer;
 //! - [`power`]: disks that lose what was not synced;
+//! - [`seller`]: a seller whose program lists what it is told to;
 //! - [`witness`]: nodes that remember all they were given, and compare.
 
 pub mod auditor {
@@ -19,5 +20,6 @@ pub mod disk;
 pub mod liars;
 pub mod party;
 pub mod power;
+pub mod seller;
 pub mod sim;
 pub mod witness;

@@ -29,6 +29,8 @@ mod crowd;
 mod custodians;
 #[path = "simulation/devices.rs"]
 mod devices;
+#[path = "simulation/disputed.rs"]
+mod disputed;
 #[path = "simulation/droppers.rs"]
 mod droppers;
 #[path = "simulation/exodus.rs"]
@@ -200,6 +202,16 @@ fn no_node_is_believed_about_what_it_keeps() {
 #[test]
 fn no_buyer_is_given_what_is_not_as_listed() {
     repeat("no_buyer_is_given_what_is_not_as_listed", sellers::sellers);
+}
+
+#[test]
+fn a_cheated_buyer_has_the_money_back_and_an_honest_seller_is_paid() {
+    repeat("a_cheated_buyer_has_the_money_back_and_an_honest_seller_is_paid", disputed::cheated);
+}
+
+#[test]
+fn complaints_that_are_not_true_cost_their_bond_and_silent_nodes_pay() {
+    repeat("complaints_that_are_not_true_cost_their_bond_and_silent_nodes_pay", disputed::wronged);
 }
 
 #[test]

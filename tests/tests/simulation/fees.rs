@@ -127,8 +127,11 @@ async fn sell_and_buy(world: &mut World, owner: &Client, buyer: &Client) {
     let limited = SellOptions { cost_max: Some(plan.cost), ..options };
     let sold = owner.sell(&called("file"), &limited, &Progress::silent()).await.unwrap();
     let paid = before.checked_sub(balance(owner).await).unwrap();
-    assert!(sold.cost == paid && paid <= plan.cost, "{paid} of {}", plan.cost);
-    world.note(format!("for sale at {paid} of {less} and one"));
+    // The bond comes back, so it is no cost.
+    let cost = paid.checked_sub(sold.bond).unwrap();
+    assert_eq!((sold.bond, plan.bond), (price, price));
+    assert!(sold.cost == cost && cost <= plan.cost, "{cost} of {}", plan.cost);
+    world.note(format!("for sale at {cost} of {less} and one"));
     world.audit().await;
 
     let extra = buyer.price_of_order().await.unwrap();

@@ -69,8 +69,10 @@ pub(super) async fn refund(seed: u64) -> Trace {
     // Another device of the buyer has what is paid for, whatever became of the listing, and pays nothing.
     owner.end_listing(&sold.listing).await.unwrap();
     let desk = world.device("buyer", "desk");
-    let again = desk.buy(&sold.listing, Amount::ZERO, &Progress::silent()).await.unwrap();
+    let money = desk.account().await.unwrap().balance;
+    let again = desk.buy(&sold.listing, PRICE, &Progress::silent()).await.unwrap();
     assert_eq!((again.order, again.paid), (bought.order, PRICE));
+    assert_eq!(desk.account().await.unwrap().balance, money, "it was paid before");
     desk.close().await;
     let stranger = world.client("stranger");
     stranger.faucet().await.unwrap();

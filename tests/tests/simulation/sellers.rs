@@ -1,16 +1,17 @@
 //! Sellers who lie about what they sell: the content, the key, the mask, the length, the preview, the
 //! description. If the lie shows before payment, nothing is paid. If it shows in the received bytes, the client does
-//! not give them out and does not acknowledge the order. A partial read acknowledges nothing.
-
-use std::fs;
+//! not give them out and does not acknowledge the order. A partial read acknowledges nothing. How a buyer gets the money
+//! back is in `disputed.rs`.
 
 use symbolon_client::{
     Client, ClientError, GetOptions, Progress, Readable, Replace, SellOptions, Sink, Source,
 };
 use symbolon_protocol::{
     Amount,
-    content::MaskMode,
+    content::{FileKey, MaskMode},
     custody::{self, Capsule},
+    dispute::LeafListError,
+    grant,
     id::{Hash, ListingId, Opening, OrderId, TransactionId},
     ledger::{
         Status,
@@ -61,8 +62,15 @@ pub(super) async fn sellers(seed: u64) -> Trace {
     let file = offer(&world, &seller, "file", 0).await;
     let other = offer(&world, &seller, "other", 0).await;
     let (small, shown) = (row(&world, file).await, row(&world, other).await);
-    for lie in [Lie::Content, Lie::Length, Lie::Mask, Lie::OtherKey, Lie::Pad] {
-        let listing = list(&world, lying(&world, &small, &shown, Some(lie)), lie as u8).await;
+    // No ledger lists what needs no key.
+    let public = lying(&world, (&small, &shown), Some(Lie::Mask), 0).terms;
+    let action = Action::List { opening: Opening([1; 32]), terms: Box::new(public) };
+    assert_eq!(sent(&world, "public", 0, action).await, Status::BadField);
+    let content = list(&world, lying(&world, (&small, &shown), Some(Lie::Content), 1), 1).await;
+    unlisted(&mut world, &buyer, content).await;
+    for (number, lie) in (2..).zip([Lie::Length, Lie::OtherKey, Lie::Pad]) {
+        let terms = lying(&world, (&small, &shown), Some(lie), number);
+        let listing = list(&world, terms, number).await;
         sold(&mut world, &buyer, listing, lie).await;
     }
     previews(&mut world, &seller, &buyer).await;
@@ -85,9 +93,20 @@ async fn row(world: &World, listing: ListingId) -> Listing {
     world.ledger().row(Listings, &listing).await.unwrap().unwrap()
 }
 
+/// What a liar lists, and the key of the file that keeps it.
+struct Lying {
+    terms: Terms,
+    key: FileKey,
+}
+
 /// Terms as an honest seller's, but for one thing. What depends on that is made anew, so that the ledger
 /// takes them.
-fn lying(world: &World, honest: &Listing, other: &Listing, lie: Option<Lie>) -> Terms {
+fn lying(
+    world: &World,
+    (honest, other): (&Listing, &Listing),
+    lie: Option<Lie>,
+    number: u8,
+) -> Lying {
     let (chain, seller) = (world.ledger().chain(), world.identity("seller"));
     let secret = seller.vault_secret(&chain, &honest.terms.vault);
     let key_of = |listing: &Listing| {
@@ -96,6 +115,7 @@ fn lying(world: &World, honest: &Listing, other: &Listing, lie: Option<Lie>) -> 
     };
     let mut terms = honest.terms.clone();
     let mut key = key_of(honest);
+    let stored = FileKey::from_bytes(key);
     match lie {
         None => {}
         Some(Lie::Content) => terms.manifest.content_root = other.terms.manifest.content_root,
@@ -112,26 +132,51 @@ fn lying(world: &World, honest: &Listing, other: &Listing, lie: Option<Lie>) -> 
     let (capsule, point) = Capsule::seal(&secret, &label, &derive(world.seed, "a lying capsule"));
     terms.pad = custody::pad(&key, &custody::listing_key(&point));
     terms.capsule = capsule;
-    terms
+    // Every listing has a mandate of its own.
+    let entropy = derive(world.seed, &format!("mandate {number}"));
+    let object = terms.manifest.object;
+    terms.mandate = grant::mandate(&chain, &seller.account_key(), object, &entropy).unwrap();
+    Lying { terms, key: stored }
 }
 
 /// What a seller's own program would not do.
-async fn act(world: &World, number: u8, action: Action) {
+async fn sent(world: &World, what: &str, number: u8, action: Action) -> Status {
     let (ledger, key) = (world.ledger(), world.identity("seller").account_key());
     let until = ledger.head().await.unwrap().header.height + 100;
-    let id = TransactionId([number; 16]);
+    let id = derive(world.seed, &format!("{what} {number}"));
+    let id = TransactionId(*id.first_chunk().unwrap());
     let transaction = Transaction::build(ledger.chain(), &key, id, until, action);
-    assert_eq!(ledger.submit(transaction).await.unwrap().status, Status::Applied);
+    ledger.submit(transaction).await.unwrap().status
 }
 
-async fn list(world: &World, terms: Terms, number: u8) -> ListingId {
-    let opening = Opening([100 + number; 32]);
-    act(world, 100 + number, Action::List { opening, terms: Box::new(terms) }).await;
-    ListingId::of(&world.identity("seller").account(), &opening)
+async fn act(world: &World, what: &str, number: u8, action: Action) {
+    assert_eq!(sent(world, what, number, action).await, Status::Applied, "{what} {number}");
+}
+
+/// Lists a lie, and shows the ledger the deals of the file that is stored.
+async fn list(world: &World, Lying { terms, key }: Lying, number: u8) -> ListingId {
+    let (me, opening) = (world.identity("seller").account(), Opening([100 + number; 32]));
+    let segments = terms.manifest.layout().unwrap().segments();
+    act(world, "list", number, Action::List { opening, terms: Box::new(terms) }).await;
+    let listing = ListingId::of(&me, &opening);
+    let deals = (0..segments).map(|segment| key.deal(&me, segment)).collect();
+    act(world, "cover", number, Action::CoverListing { listing, first: 0, deals }).await;
+    listing
 }
 
 async fn state(world: &World, order: &OrderId) -> OrderState {
     world.ledger().row(Orders, order).await.unwrap().unwrap().state
+}
+
+/// A content root that the leaf list does not lead to: no order is made.
+async fn unlisted(world: &mut World, buyer: &Client, listing: ListingId) {
+    let made = world.ledger().scan(Orders, &[], None, 100).await.unwrap().len();
+    let error = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap_err();
+    world.note(format!("content: {error}"));
+    let why = LeafListError::Cells;
+    assert!(matches!(error, ClientError::Leaves { why: said, .. } if said == why), "{error:?}");
+    assert_eq!(world.ledger().scan(Orders, &[], None, 100).await.unwrap().len(), made);
+    world.audit().await;
 }
 
 /// Buys what is not as listed. Whatever it is that the buyer sees, it has nothing in the end, and the seller
@@ -146,23 +191,14 @@ async fn sold(world: &mut World, buyer: &Client, listing: ListingId, lie: Lie) {
             let (sink, whole) = (Sink::File(target.clone()), GetOptions::default());
             let got = buyer.get(&token, sink, &whole, &Progress::silent()).await;
             assert!(!target.exists(), "{lie:?}");
-            let error = got.expect_err("it is not what was listed");
-            // Nor is what is stored taken for it where that lies there already.
-            if lie == Lie::Content {
-                fs::write(&target, world.bytes("file", LENGTH)).unwrap();
-                let sink = Sink::File(target.clone());
-                let got = buyer.get(&token, sink, &whole, &Progress::silent()).await;
-                assert!(matches!(got, Err(ClientError::Exists { .. })), "{got:?}");
-            }
-            error
+            got.expect_err("it is not what was listed")
         }
     };
     world.note(format!("{lie:?}: {error}"));
     let seen = match lie {
-        Lie::Content | Lie::Pad | Lie::OtherKey => {
-            matches!(error, ClientError::NotAsListed { .. })
-        }
-        Lie::Length | Lie::Mask => matches!(error, ClientError::Corrupt { .. }),
+        Lie::Pad | Lie::OtherKey => matches!(error, ClientError::NotAsListed { .. }),
+        Lie::Length => matches!(error, ClientError::Corrupt { .. }),
+        Lie::Content | Lie::Mask => unreachable!("it cannot be bought"),
     };
     assert!(seen, "{lie:?}: {error:?}");
     let orders = buyer.orders().await.unwrap();
@@ -185,28 +221,28 @@ async fn previews(world: &mut World, seller: &Client, buyer: &Client) {
     let money = buyer.account().await.unwrap().balance;
     for (number, shown) in (50..).zip([Shown::Other, Shown::Stored, Shown::Hash]) {
         let lie = (shown == Shown::Stored).then_some(Lie::Content);
-        let listing = list(world, lying(world, file, other, lie), number).await;
-        while row(world, listing).await.preview_seed.is_none() {
-            world.pass_epochs(1).await;
-        }
+        let listing = list(world, lying(world, (file, other), lie, number), number).await;
+        // The content root has been given its cells before, so there is nothing to wait for.
+        let drawn = if lie.is_some() { other } else { file };
+        assert_eq!(row(world, listing).await.preview_seed, drawn.preview_seed);
         let of = if shown == Shown::Other { other } else { file };
         let mut preview = of.preview.clone().unwrap();
         if shown == Shown::Hash {
             preview.hash = Hash([7; 32]);
         }
-        act(world, 200 + number, Action::Preview { listing, preview }).await;
+        act(world, "preview", number, Action::Preview { listing, preview }).await;
         let error = buyer.buy(&listing, PRICE, &Progress::silent()).await.unwrap_err();
         world.note(format!("{shown:?}: {error}"));
         assert!(matches!(error, ClientError::Corrupt { .. }), "{shown:?}: {error:?}");
     }
     // A description that is another one, and one that would take a reader's memory.
     for (number, why) in [(60, "does not have the hash"), (61, "is larger than")] {
-        let mut terms = lying(world, file, other, None);
+        let mut lying = lying(world, (file, other), None, number);
         match number {
-            60 => terms.document.hash = Hash([7; 32]),
-            _ => terms.document.manifest.length = 8 * 1024 * 1024 + 1,
+            60 => lying.terms.document.hash = Hash([7; 32]),
+            _ => lying.terms.document.manifest.length = 8 * 1024 * 1024 + 1,
         }
-        let described = list(world, terms, number).await;
+        let described = list(world, lying, number).await;
         let error = buyer.listing(&described).await.unwrap_err();
         assert!(matches!(error, ClientError::Corrupt { .. }), "{error:?}");
         assert!(error.to_string().contains(why), "{error}");
