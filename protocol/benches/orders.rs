@@ -130,6 +130,7 @@ fn custodian(payout: AccountId) -> Node {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of rows")]
 /// A ledger with so many delivered orders of different buyers, whose windows end together.
 fn delivered() -> (MemoryState, Onions) {
     let mut onions = Onions::new(&[1; 32], [1; 32]);

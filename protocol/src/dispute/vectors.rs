@@ -65,6 +65,7 @@ fn run_list(case: &Value) -> String {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn lists() -> Vec<Value> {
     let case =
         |name: &str, why: &str, goods: &Goods, change: &dyn Fn(&mut Value), outcome: &str| {
@@ -201,6 +202,7 @@ fn posted_by(release: &Release) -> PostedRelease {
     PostedRelease { index, node: PeerId([index; 32]), u, v }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn shown() -> Vec<Value> {
     let vault = VaultSecret::from_seed(&[1; 32]);
     let (key, shares) = share(&vault, 2, 3, &[2; 32]).unwrap();
@@ -263,7 +265,7 @@ fn shown() -> Vec<Value> {
     let nothing = (of_bytes(capsule.c) - of_bytes(*point)).compress().to_bytes();
     let other = Capsule::seal(&vault, &label, &[8; 32]).0;
     let swapped: Vec<_> = posted[..2].iter().rev().cloned().collect();
-    let others = vec![posted[0].clone(), posted[2].clone()];
+    let others = vec![posted[0], posted[2]];
     let no_delivery = hex(&DeliveryKey { point: [0; 32], ..delivery.clone() }.to_bytes());
     let bad_delivery = hex(&DeliveryKey { point: [0xff; 32], ..delivery.clone() }.to_bytes());
     vec![

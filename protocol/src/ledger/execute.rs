@@ -479,6 +479,33 @@ fn validate_action<S: State + ?Sized>(
         Action::Prove { epoch, leaves } => {
             proving::check(books, sender, *epoch, leaves).map(Effect::Prove)
         }
+        Action::Revoke { link, until_ms } => {
+            revocation::check(books, sender, *link, *until_ms).map(Effect::Revoke)
+        }
+        Action::SetRoot { expected_version, blob } => {
+            root::check(books, sender, *expected_version, blob).map(Effect::Root)
+        }
+        Action::OpenVault { .. }
+        | Action::RotateVault { .. }
+        | Action::List { .. }
+        | Action::CoverListing { .. }
+        | Action::Preview { .. }
+        | Action::EndListing { .. }
+        | Action::Order { .. }
+        | Action::PostRelease { .. }
+        | Action::Acknowledge { .. }
+        | Action::Complain { .. }
+        | Action::AnswerCell { .. } => validate_market(books, sender, action),
+    }
+}
+
+/// Checks what is about vaults, listings and orders.
+fn validate_market<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    action: &Action,
+) -> Result<Effect, Status> {
+    match action {
         Action::OpenVault { opening, key, custodians } => {
             vault::check_open(books, sender, opening, (key, custodians)).map(Effect::Vault)
         }
@@ -510,12 +537,7 @@ fn validate_action<S: State + ?Sized>(
         Action::AnswerCell { order, kept, path } => {
             dispute::check_answer(books, sender, *order, kept, path).map(Effect::Dispute)
         }
-        Action::Revoke { link, until_ms } => {
-            revocation::check(books, sender, *link, *until_ms).map(Effect::Revoke)
-        }
-        Action::SetRoot { expected_version, blob } => {
-            root::check(books, sender, *expected_version, blob).map(Effect::Root)
-        }
+        _ => unreachable!("only the market's actions come here"),
     }
 }
 

@@ -70,6 +70,7 @@ const FULL: u64 = 64 << 20;
 const REST: u64 = 17_408;
 
 /// A file of two segments, and all that does not keep it.
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn segments(writer: &mut Writer) {
     market(writer, "a ledger for a file of two segments", params());
     let larger = KEEPERS.map(|number| writer.world.sign(number, register(number, 2 << 30)));

@@ -277,7 +277,8 @@ fn other_deals(writer: &mut Writer) -> OtherDeals {
     let few: [(u8, u8); 2] = [(1, 12), (2, 13)];
     let four = [(0, 11), (1, 12), (2, 13)];
     let all = all_shards();
-    let rows: [(&str, DealTerms, &[(u8, u8)]); 6] = [
+    type Row<'a> = (&'static str, DealTerms, &'a [(u8, u8)]);
+    let rows: [Row<'_>; 6] = [
         ("another's deal", terms(3, 51), &all),
         ("a deal of another object", object, &all),
         ("a deal of another segment", DealTerms { segment: 1, ..terms(1, 53) }, &all),

@@ -40,6 +40,7 @@ fn acknowledge(order: OrderId) -> Action {
     Action::Acknowledge { order, custodians: vec![] }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn sales(writer: &mut Writer, kept: u64) {
     let unsold = 9;
     let both = [LISTING, unsold].map(|listing| writer.world.sign(1, offer(writer, listing)));
