@@ -83,7 +83,7 @@ impl Market {
             return self.await_answers(&case, progress).await;
         }
         case.order = self.deliver(&case, progress).await?;
-        let complaint = self.complaint(&case, finding).await?;
+        let complaint = self.complaint(&case, finding)?;
         let given = [case.order.given];
         let ordered_ms = case.order.ordered_ms.0.to_le_bytes();
         let hash = blake3::hash(&complaint.to_bytes());
@@ -107,7 +107,7 @@ impl Market {
         self.await_answers(&case, progress).await
     }
 
-    async fn complaint(&self, case: &Case, finding: &Finding) -> Result<Complaint, ClientError> {
+    fn complaint(&self, case: &Case, finding: &Finding) -> Result<Complaint, ClientError> {
         let fault = match &finding.evidence {
             Evidence::Whole(complaint) => return Ok(complaint.clone()),
             Evidence::Key(fault) => fault.clone(),
