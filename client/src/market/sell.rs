@@ -16,12 +16,12 @@ use symbolon_protocol::{
     custody::{self, Capsule},
     dispute::LeafList,
     grant,
-    id::{Hash, ListingId, NodeId, Opening, OrderId, TransactionId, VaultId},
+    id::{AccountId, Hash, ListingId, NodeId, Opening, OrderId, TransactionId, VaultId},
     ledger::{
         Offer, Params, access_min, bond_min, check_epochs,
         rows::{
-            Access, Deals, Listing, ListingState, OrderState, Orders, OrdersOf, PublicRef, Split,
-            Table as _, Terms,
+            Access, Accounts, Deals, Draws, Listing, ListingState, OrderState, Orders, OrdersOf,
+            PublicRef, Split, Table as _, Terms,
         },
         transaction::Action,
     },
@@ -268,8 +268,9 @@ impl Market {
             let price = Price::of(params, action).total();
             sum = sum.checked_add(price).ok_or_else(too_much)?;
         }
-        // The accounts of a split that have no row yet.
-        let rows = params.deposit.checked_mul(options.splits.len() as u64);
+        // The accounts of a split that have no row yet, and the draw of a preview.
+        let rows = options.splits.len() as u64 + u64::from(0 < options.preview_cells);
+        let rows = params.deposit.checked_mul(rows);
         sum.checked_add(rows.ok_or_else(too_much)?).ok_or_else(too_much)
     }
 
@@ -280,13 +281,34 @@ impl Market {
         id: TransactionId,
         action: Action,
     ) -> Result<(), ClientError> {
-        let cost = self.price_of_action(&action).await?.total();
+        let (price, rows) =
+            (self.price_of_action(&action).await?, self.price_of_rows(&action).await?);
+        let cost = price.total().checked_add(rows).unwrap_or(Amount(u128::MAX));
         let paid = budget.spend(cost)?;
         let sent = self.send(id, action).await;
         if sent.as_ref().is_err_and(ClientError::is_refusal) {
             paid.take_back(cost);
         }
         sent.map(drop)
+    }
+
+    /// What the rows cost that a listing makes for ever: those of accounts of a split, and the draw of a preview.
+    async fn price_of_rows(&self, action: &Action) -> Result<Amount, ClientError> {
+        let Action::List { terms, .. } = action else { return Ok(Amount::ZERO) };
+        let deposit = self.network().params().await?.deposit;
+        if deposit == Amount::ZERO {
+            return Ok(Amount::ZERO);
+        }
+        let accounts: BTreeSet<AccountId> =
+            terms.splits.iter().map(|split| split.account).collect();
+        let accounts: Vec<AccountId> = accounts.into_iter().collect();
+        let rows = self.network().rows_of(Accounts, &accounts).await?;
+        let mut new = rows.iter().filter(|row| row.is_none()).count() as u64;
+        if 0 < terms.preview_cells {
+            let root = terms.manifest.content_root;
+            new += u64::from(self.ledger().row(Draws, &root).await?.is_none());
+        }
+        Ok(deposit.checked_mul(new).unwrap_or(Amount(u128::MAX)))
     }
 
     /// Checks the terms of a sale, and that the file is stored.

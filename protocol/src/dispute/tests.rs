@@ -1,3 +1,5 @@
+//! What is judged, each both ways.
+
 use std::vec::Vec;
 
 use super::{

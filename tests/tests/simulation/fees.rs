@@ -130,7 +130,8 @@ async fn sell_and_buy(world: &mut World, owner: &Client, buyer: &Client) {
     // The bond comes back, so it is no cost.
     let cost = paid.checked_sub(sold.bond).unwrap();
     assert_eq!((sold.bond, plan.bond), (price, price));
-    assert!(sold.cost == cost && cost <= plan.cost, "{cost} of {}", plan.cost);
+    assert_eq!(sold.cost, cost);
+    assert!(cost <= plan.cost, "{cost} of {}", plan.cost);
     world.note(format!("for sale at {cost} of {less} and one"));
     world.audit().await;
 
