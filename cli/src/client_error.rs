@@ -111,6 +111,7 @@ fn denied(error: &ClientError) -> Option<&'static str> {
 }
 
 /// What to try next, the best hint first. The user sees the first hint whose options the command has.
+#[allow(clippy::too_many_lines, reason = "a table of errors")]
 fn hints(error: &ClientError) -> &'static [&'static str] {
     match error {
         ClientError::BalanceTooLow { .. }

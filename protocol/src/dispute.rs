@@ -361,5 +361,3 @@ fn unmasked(index_key: &[u8; 32], stripe: u32, kept: &[u8]) -> Vec<u8> {
 pub(crate) mod goods;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;

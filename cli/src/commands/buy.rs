@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use symbolon_client::{BuyOutcome, BuyReport, Checks, Client, ClientError, ListingView, Readable};
+use symbolon_client::{
+    BuyOutcome, BuyReport, CheckedListing, Checks, Client, ClientError, ListingView, Progress,
+    Readable,
+};
 use symbolon_protocol::{Amount, id::ListingId, ledger::rows::Chain};
 use symbolon_view::{
     get::FileFetched,
@@ -63,37 +66,11 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
     }
     let (client, id) = client_and_listing(&args.listing, context).await?;
     let chain = client.recent_chain().await?;
-    // Before any money moves. After that, the file may be there because an earlier run fetched it.
-    let taken = args.output.as_ref().filter(|path| {
-        path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace
-    });
-    if let Some(path) = taken
-        && !client.has_bought(&id).await?
-    {
-        return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
-            .hint("choose another path with -o, or --replace"));
-    }
-    let view = client.listing_view(&id).await?;
-    if let Some(path) = &args.output {
-        target::check(path, if path.exists() { 0 } else { view.length })?;
-    }
+    let view = writable(&args, &client, &id).await?;
     let bar = progress::bar(&context.out, "buying");
     let mut interrupt = Interrupt::listen();
     let progress = bar.progress();
-    // What was bought before need not be right any more to be read.
-    let checked = match client.has_bought(&id).await? {
-        true => None,
-        false => {
-            let checked = interrupt.or(client.check_listing(&id, &progress)).await;
-            let Some(checked) = checked else {
-                let hint = "nothing was paid; the same command again begins anew";
-                return Err(interrupt::stopped(String::from("buy stopped before it paid"), hint));
-            };
-            let checked = checked?;
-            context.out.note(&was_checked(&checked.checks));
-            Some(checked)
-        }
-    };
+    let checked = checked(&client, &id, &progress, &mut interrupt, context).await?;
     let limit = agreed(&args, &client, &chain, &view, context).await?;
     let buying = async {
         match checked {
@@ -113,14 +90,7 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         Err(error) => {
             // Other devices are told of an order that is paid for. From here on, a signal ends the program at once.
             drop(interrupt);
-            let error = match &error {
-                ClientError::NotAsListed { order, .. } => {
-                    let order = *order;
-                    let (auto, error) = (args.auto_dispute, error.into());
-                    order::after_failure(&client, order, error, auto, context).await
-                }
-                _ => error.into(),
-            };
+            let error = after_buying(&client, error, args.auto_dispute, context).await;
             names::publish_and_close(client, Pay::Ask, &context.out).await;
             return Err(error);
         }
@@ -153,6 +123,56 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<Report, Err
         }
         Some(Err(error)) => Err(partly(error, &bought)),
     }
+}
+
+/// What is done about a key that is not the listed one.
+async fn after_buying(client: &Client, error: ClientError, auto: bool, context: &Context) -> Error {
+    match error {
+        ClientError::NotAsListed { order, .. } => {
+            order::after_failure(client, order, error.into(), auto, context).await
+        }
+        _ => error.into(),
+    }
+}
+
+/// The listing, after a check that its file can be written.
+async fn writable(args: &Args, client: &Client, id: &ListingId) -> Result<ListingView, Error> {
+    // Before any money moves. After that, the file may be there because an earlier run fetched it.
+    let taken = args.output.as_ref().filter(|path| {
+        path.symlink_metadata().is_ok() && !target::is_stream(path) && !args.replace
+    });
+    if let Some(path) = taken
+        && !client.has_bought(id).await?
+    {
+        return Err(Error::new(Kind::Exists, format!("{} already exists", path.display()))
+            .hint("choose another path with -o, or --replace"));
+    }
+    let view = client.listing_view(id).await?;
+    if let Some(path) = &args.output {
+        target::check(path, if path.exists() { 0 } else { view.length })?;
+    }
+    Ok(view)
+}
+
+/// What is checked before anything is paid; nothing if it was bought before: that need not be right any more to be read.
+async fn checked(
+    client: &Client,
+    id: &ListingId,
+    progress: &Progress,
+    interrupt: &mut Interrupt,
+    context: &Context,
+) -> Result<Option<CheckedListing>, Error> {
+    if client.has_bought(id).await? {
+        return Ok(None);
+    }
+    let checked = interrupt.or(client.check_listing(id, progress)).await;
+    let Some(checked) = checked else {
+        let hint = "nothing was paid; the same command again begins anew";
+        return Err(interrupt::stopped(String::from("buy stopped before it paid"), hint));
+    };
+    let checked = checked?;
+    context.out.note(&was_checked(&checked.checks));
+    Ok(Some(checked))
 }
 
 /// What was checked of a listing before it is paid for, in words.

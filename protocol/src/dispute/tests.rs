@@ -1,5 +1,7 @@
 //! What is judged, each both ways.
 
+mod vectors;
+
 use std::vec::Vec;
 
 use super::{

@@ -195,6 +195,7 @@ fn deposits() {
     replay("custody/deposit_limits.json", deposit_cases, custody::run_deposit);
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn deposit_cases() -> Vec<Value> {
     let of = sale(2, 3);
     let (owner, node) = (Identity::from_seed(&[1; 64]), Identity::from_seed(&[2; 64]));

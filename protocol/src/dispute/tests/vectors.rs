@@ -6,7 +6,6 @@ use std::{env, format, fs, path::Path, string::String, vec, vec::Vec};
 use curve25519_dalek::ristretto::CompressedRistretto;
 use serde_json::{Value, json};
 
-use super::{LeafList, OtherKey, goods::Goods};
 use crate::{
     codec::{Decode, Encode},
     content::{FileKey, Manifest},
@@ -14,6 +13,7 @@ use crate::{
         self, Capsule, DeliveryKey, DeliverySecret, PostedRelease, Release, ReleaseRequest,
         ShownKey, VaultSecret, listing_key, release_context, share,
     },
+    dispute::{LeafList, OtherKey, goods::Goods},
     id::{AccountId, ChainId, Hash, ListingId, OrderId, PeerId, VaultId, hex, unhex},
 };
 
