@@ -47,7 +47,7 @@ fn what_cannot_be_listed_costs_nothing_and_the_field_is_named() {
     let of = |field: &str| units(listed[field].as_str().unwrap());
     assert_eq!((paid, of("bond")), (of("cost") + of("bond"), units("7")));
     assert_eq!(sell("").ok()["outcome"], "already");
-    for more in [" --access 5h", " --window 2d", " --description new", " --preview 0"] {
+    for more in [" --access 5h", " --window 1h", " --description new", " --preview 0"] {
         fails(sell(more), 4, "other terms");
     }
 }
