@@ -16,7 +16,10 @@ use crate::{
         Params, Status,
         block::{Event, Reason},
         execute,
-        rows::{DealState, Deals, Holds, Listings, Nodes, Orders, Repairs, Roots, Vaults},
+        rows::{
+            Cares, DealState, Deals, Holds, Listing, ListingState, Listings, Nodes, Order,
+            OrderState, Orders, Repairs, Roots, Vaults,
+        },
         state::{MemoryState, StateExt},
         tests::{audit::rows, seller::vault_id, world::node},
         transaction::{Action, CaredDeal, LostShard, Transaction},
@@ -58,7 +61,12 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     let number = b + 6 * age;
     let chosen = opening(number);
     // Deals and orders are of the sender, listings of any of them.
-    let deal = DealId::of(&account(user), &chosen);
+    let of_deal = match kind {
+        // Mostly one that is there.
+        5 | 13..=15 => there(world, user, number, amount).unwrap_or(chosen),
+        _ => chosen,
+    };
+    let deal = DealId::of(&account(user), &of_deal);
     let order = OrderId::of(&account(user), &chosen);
     let seller = 1 + u8::try_from(amount % 4).unwrap();
     let listing = ListingId::of(&account(seller), &opening(b % 3));
@@ -91,10 +99,18 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             }
         }
         8 | 9 => {
+            // Mostly one that sells.
+            let sells = |(_, row): &(_, Listing)| {
+                row.state == ListingState::Open && row.cover.until.is_some()
+            };
+            let mut all = rows(&world.state, Listings).into_iter().filter(sells);
+            let sells = all.nth(usize::from(amount % 2)).filter(|_| b > 0);
+            let listing = sells.map_or(listing, |(id, _)| id);
             let price = world.state.get(Listings, &listing)?.terms.price.0;
             (user, world.order_by(user, number, listing, price))
         }
         10 => {
+            let order = of_user(world, user).filter(|_| amount % 8 > 0).unwrap_or(order);
             let row = world.state.get(Orders, &order)?;
             let sold = world.state.get(Listings, &row.listing)?;
             let vault = world.state.get(Vaults, &sold.terms.vault)?;
@@ -105,13 +121,14 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         }
         11 => {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
+            let order = of_user(world, user).filter(|_| amount % 4 > 0).unwrap_or(order);
             (user, Action::Acknowledge { order, custodians })
         }
         12 => {
             let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
             (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
         }
-        13..=15 => return lasting(world, step, (user, chosen)),
+        13..=15 => return lasting(world, step, (user, of_deal)),
         16 => (user, Action::Stake { node: node(11 + b % 4), amount: Amount(amount.into()) }),
         17 => (storer, Action::Unstake { amount: Amount(u128::from(amount) % 20) }),
         18 if amount % 5 == 0 => (storer, Action::RetireNode),
@@ -124,6 +141,25 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             (user, Action::SetRoot { expected_version, blob: vec![b; 512] })
         }
     })
+}
+
+/// What opens one of the open deals that a user has, among those up to a number.
+fn there(world: &World, user: u8, newest: u8, amount: u16) -> Option<Opening> {
+    let is_open = |chosen: &Opening| {
+        let row = world.state.get(Deals, &DealId::of(&account(user), chosen));
+        row.is_some_and(|row| row.state == DealState::Open)
+    };
+    let all: Vec<Opening> = (0..=newest).map(opening).chain([GOODS]).filter(is_open).collect();
+    let of = usize::from(amount / 4).checked_rem(all.len())?;
+    (amount % 4 > 0).then(|| all[of])
+}
+
+/// An order of a user that is open.
+fn of_user(world: &World, user: u8) -> Option<OrderId> {
+    let is_open = |(_, row): &(_, Order)| {
+        row.buyer == account(user) && matches!(row.state, OrderState::Paid | OrderState::Delivered)
+    };
+    rows(&world.state, Orders).into_iter().find(is_open).map(|(id, _)| id)
 }
 
 /// What makes deals last, or changes their nodes.
@@ -159,11 +195,20 @@ fn cared(world: &World, step: Step, newest: u8) -> Option<(u8, Action)> {
     let of = |user: u8| (0..=newest).map(move |number| (user, opening(number)));
     let open = |(user, chosen): &(u8, Opening)| {
         let row = world.state.get(Deals, &DealId::of(&account(*user), chosen));
-        row.is_some_and(|row| {
-            row.state == DealState::Open && (kind != 21 || row.lost().count() > 0)
-        })
+        row.is_some_and(|row| row.state == DealState::Open)
     };
-    let deals: Vec<(u8, Opening)> = (1..5).flat_map(of).filter(open).collect();
+    let mut deals: Vec<(u8, Opening)> = (1..5).flat_map(of).filter(open).collect();
+    if kind != 20 {
+        // What was claimed is placed before the claim ends; then what is lost is claimed.
+        let pressing = deals.iter().filter_map(|of| Some((pressing(world, of)?, *of)));
+        let pressing: Vec<_> = pressing.collect();
+        let first = pressing.iter().map(|(order, _)| *order).min();
+        deals = pressing
+            .into_iter()
+            .filter(|(order, _)| Some(*order) == first)
+            .map(|(_, of)| of)
+            .collect();
+    }
     let (user, chosen) = *deals.get(usize::from(amount) % deals.len().max(1))?;
     let deal = DealId::of(&account(user), &chosen);
     let row = world.state.get(Deals, &deal)?;
@@ -204,6 +249,16 @@ fn cared(world: &World, step: Step, newest: u8) -> Option<(u8, Action)> {
     let who = 15 + a % 2;
     let read: Vec<u8> = row.kept().map(|(index, _)| index).take(row.required.into()).collect();
     Some((who, world.claim_of(who, deal, (&lost, &read))))
+}
+
+/// How soon a caretaker has to see to a deal: its claim runs, or it waits for a claim; none if nothing of it is lost.
+fn pressing(world: &World, (user, chosen): &(u8, Opening)) -> Option<u8> {
+    let deal = DealId::of(&account(*user), chosen);
+    let repair = world.state.get(Repairs, &deal);
+    let runs = repair.is_some_and(|repair| repair.running(world.chain().epoch).is_some());
+    let lost = world.state.get(Deals, &deal)?.lost().count() > 0;
+    let cared = world.state.get(Cares, &deal).is_some();
+    if runs { Some(0) } else { (lost && cared).then_some(1) }
 }
 
 /// Runs a history, and sends everything that was sent in the last blocks once more with each block.
@@ -316,14 +371,16 @@ proptest! {
 }
 
 /// The states that histories have to reach.
-const STATES: [&str; 15] = [
+const STATES: [&str; 17] = [
     "deal Completed",
     "deal Cancelled",
     "shard lost by the first node",
     "shard kept by the next node",
+    "order Settled",
     "order Refunded",
     "node dead",
     "repair claimed",
+    "repair placed",
     "epoch proven",
     "epoch missed",
     "node retired",
@@ -366,8 +423,8 @@ fn history(number: u8) -> Vec<Step> {
     steps.into_iter().chain(roots).collect()
 }
 
-/// The random test is worth nothing when nothing in it succeeds: these fixed histories reach the states of deals, shards
-/// and orders. Settled orders and placed repairs they do not reach any more: the tests of sales and repairs do.
+/// The random test is worth nothing when nothing in it succeeds: these fixed histories reach every state of deals, shards
+/// and orders.
 #[test]
 fn long_histories_reach_everything() {
     let mut all = BTreeSet::new();
