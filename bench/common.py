@@ -301,6 +301,20 @@ class Network:
             "document": document,
         }
 
+    def first_byte(self, *line):
+        """Seconds until a command that writes a file to its output has written the first byte of it."""
+        command = [word for word in self.command(*line) if word != "--json"]
+        began = time.monotonic()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.env
+        )
+        first = child.stdout.read(1)
+        seconds = time.monotonic() - began
+        rest = child.stdout.read()
+        if child.wait() != 0:
+            raise Failed(f"{' '.join(line)}: code {child.returncode}")
+        return seconds, first + rest
+
     def __enter__(self):
         return self
 

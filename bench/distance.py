@@ -187,20 +187,6 @@ class FarNetwork(common.Network):
         done = self.run(*line)
         return done.seconds, done.document()
 
-    def first_byte(self, *line):
-        """Seconds until a command that writes a file to its output has written the first byte of it."""
-        command = [word for word in self.command(*line) if word != "--json"]
-        began = time.monotonic()
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.env
-        )
-        first = child.stdout.read(1)
-        seconds = time.monotonic() - began
-        rest = child.stdout.read()
-        if child.wait() != 0:
-            raise common.Failed(f"{' '.join(line)}: code {child.returncode}")
-        return seconds, first + rest
-
 
 class SplitNetwork(FarNetwork):
     """A ledger, a node and their user on the far side, and a node on the near side."""

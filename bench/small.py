@@ -20,6 +20,7 @@ import distance
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = [
     # Twice what each waits for on an idle machine: more is a question too many, less is the machine.
+    ("buy.py", ["--rounds", "2", "--killed", "2"]),
     ("distance.py", ["--rtt", "100", "--steps", "--rounds", "1", "--nodes", "5"]
      + ["--most", "put=18", "--most", "buy=24", "--most", "get=8", "--most", "ls=5"]),
     ("distance.py", ["--rtt", "100", "--deals", "30", "--epochs", "2"]),

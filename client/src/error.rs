@@ -417,6 +417,9 @@ impl From<TransferError> for ClientError {
         match error {
             Error::CostTooHigh { cost, limit } => Self::CostTooHigh { cost, limit },
             Error::Corrupt { segment, why } => Self::Corrupt { segment, why },
+            Error::NotListed { order, cell } => {
+                Self::NotAsListed { order, what: NotListed::Cell { cell } }
+            }
             Error::SourceChanged { path: Some(path) } => Self::SourceChanged { path },
             Error::Grant(why) => Self::Grant(why),
             Error::Io { path, source } => Self::Io { path, source },
@@ -447,7 +450,7 @@ fn kind_of(error: &TransferError) -> ErrorKind {
         | Error::NotEnoughShards { .. }
         | Error::SchemeTooWide { .. } => ErrorKind::NotEnough,
         Error::Net(_) | Error::NoNodes { .. } => ErrorKind::Unreachable,
-        Error::SourceChanged { .. } => ErrorKind::Corrupt,
+        Error::SourceChanged { .. } | Error::NotListed { .. } => ErrorKind::Corrupt,
         Error::PriceTooLarge | Error::Layout(_) => ErrorKind::Usage,
         _ => ErrorKind::Internal,
     }

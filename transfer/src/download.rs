@@ -22,7 +22,7 @@ use symbolon_protocol::{
 };
 use tokio::sync::mpsc;
 
-pub use crate::reading::{LeavesWanted, Reading, is_for_cells};
+pub use crate::reading::{LeavesWanted, Listed, Reading, is_for_cells};
 use crate::{
     Network,
     error::TransferError,
@@ -193,7 +193,7 @@ fn decode_group(
     segment: u32,
     slice: u32,
     slices: &[Option<Bytes>],
-    (wanted, needed): (LeavesWanted, Range<u32>),
+    (wanted, needed): (&LeavesWanted, Range<u32>),
 ) -> Result<Group, TransferError> {
     let layout = *coder.layout();
     let first_stripe = slice * SLICE_STRIPES;
@@ -238,9 +238,16 @@ fn decode_group(
         let out = &mut group.plain[filled..];
         match wanted {
             LeavesWanted::No | LeavesWanted::Rebuilt(_) => coder.decode(number, &cells, out),
-            LeavesWanted::Yes => coder.decode_with_leaves(number, &cells, out, &mut group.leaves),
+            LeavesWanted::Yes | LeavesWanted::Listed(_) => {
+                coder.decode_with_leaves(number, &cells, out, &mut group.leaves)
+            }
         }
         .map_err(corrupt)?;
+        if let LeavesWanted::Listed(listed) = wanted {
+            let decoded = group.leaves.len() - usize::from(layout.required);
+            let mut leaves = (stripe.first_cell..).zip(&group.leaves[decoded..]);
+            leaves.try_for_each(|(cell, leaf)| listed.check_leaf(cell, leaf))?;
+        }
         group.plain.truncate(filled + stripe.plain_length);
     }
     Ok(group)

@@ -7,7 +7,7 @@ use symbolon_net::NetError;
 use symbolon_protocol::{
     Amount, LedgerTime,
     content::{LayoutError, Scheme},
-    id::{DealId, NodeId},
+    id::{DealId, NodeId, OrderId},
     ledger::{FieldFault, OutOfRange, Status},
     session::NodeFault,
     wire::storage::RefusalCode,
@@ -42,6 +42,14 @@ pub enum TransferError {
         /// The reason.
         #[source]
         why: Reason,
+    },
+    /// A cell of a bought file is not what its seller listed.
+    #[error("cell {cell} is not what was listed for order {order}: do not acknowledge it")]
+    NotListed {
+        /// The order.
+        order: OrderId,
+        /// The cell, counted over the whole file from 0.
+        cell: u64,
     },
     /// The deal of a segment is not on the ledger.
     #[error(

@@ -322,7 +322,7 @@ fn io_error(error: TransferError) -> io::Error {
         Error::NotEnoughShards { .. } | Error::Ledger(_) | Error::Net(_) => {
             io::ErrorKind::NotConnected
         }
-        Error::Corrupt { .. } => io::ErrorKind::InvalidData,
+        Error::Corrupt { .. } | Error::NotListed { .. } => io::ErrorKind::InvalidData,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)

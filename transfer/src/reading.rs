@@ -1,20 +1,54 @@
 //! The object to read, its key, and the grant for it.
 
+use std::sync::Arc;
+
 use symbolon_protocol::{
     content::{FileKey, Manifest},
+    dispute::LeafList,
     grant::{Caveat, Grant},
-    id::{AccountId, DealId},
+    id::{AccountId, DealId, Hash, OrderId},
 };
 
+use crate::error::TransferError;
+
 /// Whether content leaves are computed while reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LeavesWanted {
     /// They are not computed.
     No,
     /// They are computed, to compare them with a content root.
     Yes,
+    /// They are computed, and every cell is compared with what was listed of it before its bytes are passed on.
+    Listed(Arc<Listed>),
     /// Nothing is opened. The cells of some shards, one bit for each, are computed as their nodes must store them.
     Rebuilt(u128),
+}
+
+/// What a buyer knows of every cell of a bought file.
+#[derive(Debug)]
+pub struct Listed {
+    /// The order that bought it.
+    pub order: OrderId,
+    /// What the seller listed.
+    pub list: LeafList,
+}
+
+impl Listed {
+    /// Refuses a cell of the file with another leaf than the listed one.
+    pub(crate) fn check_leaf(&self, cell: u64, leaf: &Hash) -> Result<(), TransferError> {
+        let listed = self.list.parts(cell).map(|parts| parts.leaf(cell));
+        if listed == Some(*leaf) { Ok(()) } else { Err(self.other(cell)) }
+    }
+
+    /// Refuses a cell with other plain bytes than the listed ones, by their hash.
+    pub(crate) fn check_plain(&self, cell: u64, plain: &Hash) -> Result<(), TransferError> {
+        let listed = self.list.parts(cell).map(|parts| parts.plain);
+        if listed == Some(*plain) { Ok(()) } else { Err(self.other(cell)) }
+    }
+
+    fn other(&self, cell: u64) -> TransferError {
+        TransferError::NotListed { order: self.order, cell }
+    }
 }
 
 /// The object to read, its key, and the grant for it.

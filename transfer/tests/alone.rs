@@ -16,15 +16,16 @@ use symbolon_node::{Limits, Node, NodeOptions};
 use symbolon_protocol::{
     Amount,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme},
+    dispute::LeafList,
     grant::ability,
-    id::{AccountId, PeerId, TransactionId},
+    id::{AccountId, Hash, OrderId, PeerId, TransactionId},
     ledger::{Params, rows::Access, transaction::Action},
     merkle,
 };
 use symbolon_transfer::{
     Network, Owner, TransferError,
     check::Depth,
-    download::{LeavesWanted, Reading, spans},
+    download::{LeavesWanted, Listed, Reading, spans},
     met::Acquaintance,
     progress::Progress,
     reader::{Length, Reader},
@@ -310,6 +311,55 @@ async fn a_doubted_length_is_checked_before_the_end_is_returned() {
     assert_eq!(reader.read_at(0, 9).await.unwrap(), data[..9]);
     let known = open(&network, &reading, Length::Known);
     assert!(known.read_at(0, u64::MAX).await.unwrap() == data[..262_099]);
+}
+
+/// A reading that compares every cell with a list, in which one cell, if any, stands for other bytes.
+fn compared(reading: &Reading, data: &[u8], other: Option<usize>) -> Reading {
+    let layout = reading.manifest.layout().unwrap();
+    let coder = reading.manifest.coder(&reading.key, 0).unwrap();
+    let (mut parts, mut rest) = (Vec::new(), data);
+    for number in 0..coder.layout().stripes {
+        let stripe = coder.layout().stripe(number).unwrap();
+        let (here, later) = rest.split_at(stripe.plain_length);
+        rest = later;
+        coder.leaf_parts(number, here, &mut parts).unwrap();
+    }
+    if let Some(cell) = other {
+        parts[cell].plain = Hash([9; 32]);
+    }
+    let list = LeafList::new(&reading.key, &layout, parts);
+    let leaves = LeavesWanted::Listed(Arc::new(Listed { order: OrderId([5; 16]), list }));
+    Reading { leaves, ..reading.clone() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_that_is_not_the_listed_one_is_not_passed_on() {
+    let (world, data) = (World::new().await, data(300_000));
+    let (network, reading) = stored(&world, &data, 300_000).await;
+    let right = compared(&reading, &data, None);
+    assert!(read_all(&network, &right).await.unwrap() == data);
+    assert!(open(&network, &right, Length::Known).read_at(0, u64::MAX).await.unwrap() == data);
+
+    let wrong = compared(&reading, &data, Some(3));
+    let refused = |error: &TransferError| {
+        matches!(error, TransferError::NotListed { order: OrderId([5, ..]), cell: 3 })
+    };
+    let error = read_all(&network, &wrong).await.unwrap_err();
+    assert!(refused(&error), "{error}");
+    let mut reader = open(&network, &wrong, Length::Known);
+    assert!(reader.read_at(0, 3 * CELL).await.unwrap() == data[..196_560], "before it");
+    let error = reader.read_at(3 * CELL, 3 * CELL + 1).await.unwrap_err();
+    assert!(refused(&error), "{error}");
+    reader.seek(SeekFrom::Start(3 * CELL)).await.unwrap();
+    let error = reader.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    // A part of the file is compared as far as it is read.
+    let layout = wrong.manifest.layout().unwrap();
+    let (before, _) = spans(&layout, 0, CELL, 0);
+    let only = Reading { only: Some((0, CELL)), ..wrong };
+    let mut groups = network.read(only, before, &Progress::silent());
+    let group = groups.next().await.unwrap().unwrap();
+    assert!(group.plain[..65_520] == data[..65_520]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,6 +122,15 @@ fn a_complaint_can_wait_for_its_buyer_to_ask_for_it() {
     let error = fails(network.run(&line), 15, "bought");
     assert!(error["hint"].as_str().unwrap().contains("order"), "{error}");
     assert_eq!(network.balance("buyer"), before - PRICE);
+    // A part of the file is compared too, as far as it is read.
+    let grant = error["details"]["grant"].as_str().unwrap();
+    let part = |range: &str| {
+        network.run(&format!("get {grant} --range {range} -o {} --as buyer", out(&network)))
+    };
+    part("0..1000").ok();
+    fs::remove_file(out(&network)).unwrap();
+    fails(part("270000..271000"), 8, "cell 4");
+    assert!(!fs::exists(out(&network)).unwrap(), "nothing of it was written");
     fails(network.run(&format!("order dispute {} --as buyer", goods.listing)), 2, "asks first");
     let done = network.run(&format!("order dispute {} --as buyer --yes", goods.listing)).ok();
     assert_eq!((&done["outcome"], &done["refund"]), (&"refunded".into(), &"other_cell".into()));

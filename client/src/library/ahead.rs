@@ -59,6 +59,6 @@ impl Library {
         let full = Layout::full_segment(reading.manifest.scheme, 0);
         let full = full.map_err(|error| ClientError::Internal(error.to_string()))?;
         let segment = u32::try_from(first / full.plain_length).unwrap_or(u32::MAX);
-        Ok((reading.deal(segment), bought.map(|bought| bought.order)))
+        Ok((reading.deal(segment), bought))
     }
 }

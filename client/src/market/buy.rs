@@ -268,12 +268,8 @@ impl Market {
             until_ms: LedgerTime::ZERO,
         };
         if let Some(placed) = placed {
-            // Another device has paid for this order.
+            // Another device has paid for this order: nothing more is paid, so no limit can be exceeded.
             self.check_order(&entry.order, (id, listing), &placed)?;
-            if placed.amount > price_max {
-                let (cost, limit) = (placed.amount, price_max);
-                return Err(ClientError::CostTooHigh { cost, limit });
-            }
             entry.price = placed.amount;
             let row = entry.clone();
             self.local(move |local| local.write_purchase(&row)).await?;

@@ -14,6 +14,7 @@ use symbolon_protocol::{
 
 use crate::{
     catalog::Purchases,
+    download::{LeavesWanted, Listed},
     error::ClientError,
     library::{
         GetOptions, GetReport, Sink,
@@ -130,7 +131,7 @@ impl Market {
         progress: &Progress,
     ) -> Result<GetReport, ClientError> {
         let resolved = self.resolve_paid(what).await?;
-        let order = resolved.bought.as_ref().map(|bought| bought.order);
+        let order = resolved.bought;
         let mut report = Box::pin(self.fetch(resolved, sink, options, progress)).await?;
         if let Some(order) = order.filter(|_| report.checked_root) {
             report.acknowledged = self.acknowledge_checked(&order).await?;
@@ -147,17 +148,19 @@ impl Market {
     /// Resolves a name or grant. Refuses a bought file whose money went back to the buyer.
     async fn resolve_paid(&self, what: &Readable) -> Result<Resolved, ClientError> {
         let mut resolved = self.resolve_now(what).await?;
-        if let Some(bought) = &mut resolved.bought {
-            let row = self.ledger().row_lately(Orders, &bought.order).await?;
+        if let Some(order) = resolved.bought {
+            let row = self.ledger().row_lately(Orders, &order).await?;
             match row {
                 Some(row) if row.state == OrderState::Refunded => {
-                    return Err(ClientError::OrderRefunded(bought.order));
+                    return Err(ClientError::OrderRefunded(order));
                 }
                 // Every cell can be disputed as long as the order is open.
                 Some(row) if is_open(row.state) && row.buyer == self.me() => {
                     let listing = self.listing_lately(&row.listing).await?;
-                    let listed = self.leaves_of_purchase(&row.listing, &listing).await;
-                    bought.listed = listed.ok().map(Arc::new);
+                    if let Ok(list) = self.leaves_of_purchase(&row.listing, &listing).await {
+                        let listed = Arc::new(Listed { order, list });
+                        resolved.reading.leaves = LeavesWanted::Listed(listed);
+                    }
                 }
                 _ => {}
             }

@@ -354,6 +354,16 @@ impl SegmentCoder {
         self.open(&layout, shard..shard + 1, cells, out, None)
     }
 
+    /// What a content leaf says of the plain bytes of a data cell, padding included.
+    pub fn plain_hash(&self, stripe: u32, shard: u8, plain: &[u8]) -> Result<Hash, ContentError> {
+        let layout = self.cells.stripe(stripe)?;
+        let total = self.cells.scheme().total;
+        if shard >= layout.required {
+            return Err(ContentError::Shard { shard, total });
+        }
+        Ok(seal::plain_hash(&self.cell_key(&layout, shard), plain))
+    }
+
     /// Computes one shard's masked cell from others: see [`Rebuilder::rebuild`].
     pub fn rebuild(
         &self,

@@ -123,11 +123,11 @@ impl Slices {
             slices[usize::from(*index)] = self.arrived.remove(&(slice, *index));
         }
         let (coder, outbox) = (self.segment.coder.clone(), self.outbox.clone());
-        let (host, wanted) = (self.network.host().clone(), self.reading.leaves);
+        let (host, wanted) = (self.network.host().clone(), self.reading.leaves.clone());
         let segment = self.segment.number;
-        let wanted = (wanted, self.needed(slice));
+        let needed = self.needed(slice);
         tokio::spawn(async move {
-            let work = move || decode_group(&coder, segment, slice, &slices, wanted);
+            let work = move || decode_group(&coder, segment, slice, &slices, (&wanted, needed));
             let result = host.blocking(work).await;
             outbox.send(Event::Group { slice, result }).ok();
         });

@@ -9,7 +9,7 @@ use symbolon_protocol::session::{
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::cells::{Cells, Place};
-use crate::{error::TransferError, lock, segment::Segment};
+use crate::{error::TransferError, lock, reading::LeavesWanted, segment::Segment};
 
 /// The bytes that a node sent, or its fault.
 struct Answer {
@@ -136,6 +136,12 @@ impl<'a> OneCell<'a> {
         let opened = self.segment.coder.decode_cell(stripe, shard, &have, &mut plain);
         let segment = self.place.segment;
         opened.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
+        if let LeavesWanted::Listed(listed) = &self.cells.reading.leaves {
+            let hash = self.segment.coder.plain_hash(stripe, shard, &plain);
+            let hash =
+                hash.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
+            listed.check_plain(self.place.stripe.first_cell + u64::from(shard), &hash)?;
+        }
         Ok(plain)
     }
 }

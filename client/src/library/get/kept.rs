@@ -26,7 +26,7 @@ impl Library {
         'all: for span in spans(&layout, from, end, 0).0 {
             let coder = match reading.leaves {
                 LeavesWanted::No | LeavesWanted::Rebuilt(_) => None,
-                LeavesWanted::Yes => {
+                LeavesWanted::Yes | LeavesWanted::Listed(_) => {
                     let coder = reading.manifest.coder(&reading.key, span.segment);
                     Some(std::sync::Arc::new(
                         coder.map_err(|error| ClientError::Grant(error.into()))?,

@@ -1,18 +1,12 @@
 //! Resolving a name or a grant to an object, its key, and the right to read it.
 
-use std::sync::Arc;
-
-use symbolon_protocol::{
-    dispute::LeafList,
-    grant::ability,
-    id::{Hash, OrderId},
-};
+use symbolon_protocol::{grant::ability, id::OrderId};
 
 use super::Readable;
 use crate::{
     catalog::ObjectEntry,
-    download::{Group, LeavesWanted, Reading},
-    error::{ClientError, NotListed},
+    download::{LeavesWanted, Reading},
+    error::ClientError,
     library::{Library, Local, names::Found, source::FileMetadata},
 };
 
@@ -20,36 +14,11 @@ use crate::{
 pub(crate) struct Resolved {
     pub(crate) reading: Reading,
     /// The order that the grant came from. A buyer's client compares the whole file with the listing.
-    pub(crate) bought: Option<Bought>,
+    pub(crate) bought: Option<OrderId>,
     /// Where the file begins in its object, and its length in bytes.
     pub(crate) place: (u64, u64),
     /// The metadata of an own file. A grant has none.
     pub(crate) metadata: Option<FileMetadata>,
-}
-
-/// What a reader knows of the order that a grant came from.
-pub(crate) struct Bought {
-    pub(crate) order: OrderId,
-    /// What was listed of every cell, if it is known. Every cell is compared with it as it arrives. Without it, the
-    /// content root is compared at the end.
-    pub(crate) listed: Option<Arc<LeafList>>,
-}
-
-impl Bought {
-    /// Refuses a group with a cell that is not the listed one.
-    pub(super) fn check(&self, group: &Group) -> Result<(), ClientError> {
-        let Some(listed) = &self.listed else { return Ok(()) };
-        let is_listed = |(cell, leaf): (u64, &Hash)| {
-            listed.parts(cell).is_some_and(|parts| parts.leaf(cell) == *leaf)
-        };
-        match (group.first_cell..).zip(&group.leaves).find(|one| !is_listed(*one)) {
-            None => Ok(()),
-            Some((cell, _)) => {
-                let (order, what) = (self.order, NotListed::Cell { cell });
-                Err(ClientError::NotAsListed { order, what })
-            }
-        }
-    }
 }
 
 impl Library {
@@ -94,7 +63,7 @@ impl Local {
             Readable::Token(token) => {
                 let (manifest, key) = self.open_token(token)?;
                 let sale = token.grant.sale;
-                let bought = sale.map(|sale| Bought { order: sale.order, listed: None });
+                let bought = sale.map(|sale| sale.order);
                 let owner = token.grant.root;
                 let (grant, leaves) = (Some(token.grant.clone()), LeavesWanted::No);
                 let reading = Reading { owner, manifest, key, grant, leaves, only: None };
