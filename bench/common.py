@@ -19,6 +19,9 @@ import traceback
 
 MIB = 1 << 20
 GIB = 1 << 30
+# Seconds that a command may take when processes are killed, and its codes while one of them is away.
+PATIENCE = 180
+AWAY = (6, 7)
 PAGE_TICKS = os.sysconf("SC_CLK_TCK")
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "kB": 1000, "MB": 10**6, "GB": 10**9}
 
@@ -245,6 +248,8 @@ class Network:
         self.env.update(env or {})
         self.servers = []
         self.nodes = []
+        # How often `until_ok` has run a command.
+        self.tried = 0
         try:
             ledger = ["ledger", "run", "--dir", os.path.join(folder, "ledger"), "--epoch", epoch, *ledger_options]
             self.ledger = self.serve(ledger, "ledger.log")
@@ -278,6 +283,39 @@ class Network:
 
     def do(self, *line):
         return self.run(*line).document()
+
+    def until_ok(self, *line):
+        """Runs a command again while it fails only because a killed process is still coming back."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            done = self.run(*line)
+            self.tried += 1
+            if done.code not in AWAY or until < time.monotonic():
+                return done.document()
+
+    def disturb(self, line, moment, server):
+        """Starts a command, and after a moment kills a server and starts it again; without a server, kills the
+        command. Says whether it was in the middle of it."""
+        child = subprocess.Popen(
+            self.command(*line), env=self.env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        interrupted = False
+        try:
+            child.wait(moment)
+        except subprocess.TimeoutExpired:
+            interrupted = True
+        if server is None:
+            child.kill()
+        else:
+            server.kill()
+            server.start()
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise Failed(f"{line[0]} hangs after a kill") from None
+        return interrupted
 
     def forget_peaks(self):
         for server in self.servers:

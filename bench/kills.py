@@ -23,15 +23,12 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 import time
 
 import common
 from common import Failed, need
 
-PATIENCE = 180
-AWAY = (6, 7)
 PAY_WITHIN, GRACE = "60s", "4s"
 NODES = 8
 # A names index has so many runs at most.
@@ -59,20 +56,14 @@ class Kills:
         self.times = {}
         self.counts = {"put": 0, "get": 0, "client": 0, "node": 0, "ledger": 0}
         self.kept = self.interrupted = self.resumed = 0
-        self.tries, self.most_said, self.runs_paid = 0, 0, 0
+        self.most_said, self.runs_paid = 0, 0
         self.start = self.balance()
 
     def balance(self):
         return units(self.until_ok("account", "balance")["balance"])
 
     def until_ok(self, *line):
-        """Runs a command again while it fails only because a killed process is still coming back."""
-        until = time.monotonic() + PATIENCE
-        while True:
-            done = self.network.run(*line)
-            self.tries += 1
-            if done.code not in AWAY or until < time.monotonic():
-                return done.document()
+        return self.network.until_ok(*line)
 
     def put_line(self, name):
         return ("put", self.folder.file(name), name, "--for", "2h", "--yes")
@@ -109,24 +100,7 @@ class Kills:
         server = self.network.ledger if victim == "ledger" else self.stream.choice(self.network.nodes)
         self.counts[verb] += 1
         self.counts[victim] += 1
-        child = subprocess.Popen(
-            self.network.command(*line), env=self.network.env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        try:
-            child.wait(moment)
-        except subprocess.TimeoutExpired:
-            self.interrupted += 1
-        if victim == "client":
-            child.kill()
-        else:
-            server.kill()
-            server.start()
-        try:
-            child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise Failed(f"{verb} hangs after the {victim} was killed") from None
+        self.interrupted += self.network.disturb(line, moment, None if victim == "client" else server)
         return victim, moment
 
     def said(self, name):
@@ -140,7 +114,7 @@ class Kills:
         self.make(name, self.length)
         said, before = self.said(name), self.balance()
         told = self.disturb(self.put_line(name), "put")
-        said, self.tries = max(said, self.said(name)), 0
+        said, self.network.tried = max(said, self.said(name)), 0
         stored = self.until_ok(*self.put_line(name))
         self.resumed += stored["outcome"] == "resumed"
         again = self.until_ok(*self.put_line(name))
@@ -150,7 +124,7 @@ class Kills:
         paid = before - self.balance()
         index = paid - units(cost)
         # The command that was disturbed, and each one since.
-        most = said * (1 + self.tries)
+        most = said * (1 + self.network.tried)
         need(index <= most, f"{name} cost {cost}, its name at most {most}, and {paid} units were paid")
         self.runs_paid += index > 0
         self.until_ok(*self.get_line(name))
@@ -220,7 +194,7 @@ class Kills:
         names = spent - files
         # Each run was said, and what was merged came back but for its fee and the epochs it served.
         need(0 <= names <= INDEX_RUNS * self.most_said, f"{spent} units spent, the files cost {files}")
-        until = time.monotonic() + 60 + 4 + PATIENCE
+        until = time.monotonic() + 60 + 4 + common.PATIENCE
         while self.orphans(shards, index):
             need(time.monotonic() < until, f"orphans stay: {self.orphans(shards, index)}")
             time.sleep(0.5)

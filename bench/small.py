@@ -39,6 +39,7 @@ SMALL = [
     ("repair.py", ["--size", "3MiB", "--nodes", "6", "--scheme", "2/4", "--epoch", "2s"]),
     ("soak.py", ["--nodes", "10", "--scheme", "2/5", "--files", "2", "--size", "100kB", "--minutes", "0.7"]
      + ["--epoch", "2s", "--every", "8", "--dead-after", "3", "--most-missed", "3"]),
+    ("sales.py", ["--points", "10", "--seed", "5"]),
     ("slow_node.py", ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"]),
 ]
 ELSEWHERE = {

@@ -60,17 +60,12 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
     let age = u8::try_from(world.chain().height / 50).unwrap();
     let number = b + 6 * age;
     let chosen = opening(number);
-    // Deals and orders are of the sender, listings of any of them.
     let of_deal = match kind {
         // Mostly one that is there.
         5 | 13..=15 => there(world, user, number, amount).unwrap_or(chosen),
         _ => chosen,
     };
     let deal = DealId::of(&account(user), &of_deal);
-    let order = OrderId::of(&account(user), &chosen);
-    let seller = 1 + u8::try_from(amount % 4).unwrap();
-    let listing = ListingId::of(&account(seller), &opening(b % 3));
-    let index = u8::try_from(1 + amount % 3).unwrap();
     Some(match kind {
         0 => (user, Action::Faucet),
         1 => (user, Action::Transfer { to: account(1 + b), amount: money }),
@@ -82,6 +77,35 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         }
         4 => (storer, world.prove_if(storer)?),
         5 => (user, Action::EndDeal { deal }),
+        6..=11 => return traded(world, step, (user, number)),
+        12 => {
+            let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
+            (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
+        }
+        13..=15 => return lasting(world, step, (user, of_deal)),
+        16 => (user, Action::Stake { node: node(11 + b % 4), amount: Amount(amount.into()) }),
+        17 => (storer, Action::Unstake { amount: Amount(u128::from(amount) % 20) }),
+        18 if amount % 5 == 0 => (storer, Action::RetireNode),
+        18 => (storer, world.prove_if(storer)?),
+        20..=22 => return cared(world, step, number),
+        _ => {
+            let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
+            // Every third one was made from a record that is gone.
+            let expected_version = if amount % 3 == 0 { u64::from(b) } else { version };
+            (user, Action::SetRoot { expected_version, blob: vec![b; 512] })
+        }
+    })
+}
+
+/// What sellers, buyers and custodians do.
+fn traded(world: &World, step: Step, (user, number): (u8, u8)) -> Option<(u8, Action)> {
+    let Step { kind, a, b, amount, .. } = step;
+    // Orders are of the sender, listings of any of them.
+    let order = OrderId::of(&account(user), &opening(number));
+    let seller = 1 + u8::try_from(amount % 4).unwrap();
+    let listing = ListingId::of(&account(seller), &opening(b % 3));
+    let index = u8::try_from(1 + amount % 3).unwrap();
+    Some(match kind {
         6 if amount % 2 == 1 && world.state.get(Vaults, &vault_id(user)).is_some() => {
             (user, world.rotate(user, 1 + b % 2, &[12, 13, 11 + 3 * (a % 2)]))
         }
@@ -119,26 +143,10 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
             // Some are posted by the buyer, and some by a node that is not the custodian.
             (if amount % 4 == 0 { user } else { 10 + index }, released)
         }
-        11 => {
+        _ => {
             let custodians = if amount % 7 < 3 { vec![index] } else { vec![] };
             let order = of_user(world, user).filter(|_| amount % 4 > 0).unwrap_or(order);
             (user, Action::Acknowledge { order, custodians })
-        }
-        12 => {
-            let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
-            (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
-        }
-        13..=15 => return lasting(world, step, (user, of_deal)),
-        16 => (user, Action::Stake { node: node(11 + b % 4), amount: Amount(amount.into()) }),
-        17 => (storer, Action::Unstake { amount: Amount(u128::from(amount) % 20) }),
-        18 if amount % 5 == 0 => (storer, Action::RetireNode),
-        18 => (storer, world.prove_if(storer)?),
-        20..=22 => return cared(world, step, number),
-        _ => {
-            let version = world.state.get(Roots, &account(user)).map_or(0, |row| row.version);
-            // Every third one was made from a record that is gone.
-            let expected_version = if amount % 3 == 0 { u64::from(b) } else { version };
-            (user, Action::SetRoot { expected_version, blob: vec![b; 512] })
         }
     })
 }
@@ -151,7 +159,7 @@ fn there(world: &World, user: u8, newest: u8, amount: u16) -> Option<Opening> {
     };
     let all: Vec<Opening> = (0..=newest).map(opening).chain([GOODS]).filter(is_open).collect();
     let of = usize::from(amount / 4).checked_rem(all.len())?;
-    (amount % 4 > 0).then(|| all[of])
+    Some(all[of]).filter(|_| !amount.is_multiple_of(4))
 }
 
 /// An order of a user that is open.
