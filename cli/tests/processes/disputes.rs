@@ -170,6 +170,34 @@ fn a_cell_that_too_few_nodes_give_costs_the_seller_the_sale_and_no_bond() {
     adds_up(&network);
 }
 
+#[test]
+fn nodes_that_were_down_when_a_cell_was_asked_for_give_it_when_they_are_back() {
+    let mut network = Network::start(5, "1h --delivery 60s --window-min 2s");
+    network.identity("buyer");
+    let seller = Seller::start(&network, 1);
+    let goods = seller.list(bytes(LENGTH, 1), |_, _, _| {});
+    seller.goes_off();
+    let listing = goods.listing.to_string();
+    network.run(&format!("buy {listing} --as buyer --yes")).ok();
+    until("custodians put their releases on the ledger", || {
+        state(&network, &listing) == "delivered"
+    });
+    let before = network.balance("buyer");
+    let home = network.home();
+    network.nodes.iter_mut().skip(1).for_each(|node| node.kill());
+    let asks = network.spawn(&format!("order dispute {listing} --as buyer --yes"));
+    until("nodes are asked for a cell", || state(&network, &listing) == "asked");
+    network.nodes.iter_mut().skip(1).for_each(|node| node.kill_and_restart(&home));
+    let done = asks.finish().ok();
+    assert_eq!((&done["wrong"], &done["outcome"]), (&"missing".into(), &"given".into()), "{done}");
+    assert_eq!(before - network.balance("buyer"), units(done["lost"].as_str().unwrap()));
+    // The order goes on: the file is there, and its seller is paid.
+    let grant = network.run(&format!("buy {listing} -o {} --as buyer --yes", out(&network))).ok();
+    assert!(grant["fetched"]["acknowledged"].is_string(), "{grant}");
+    assert!(fs::read(out(&network)).unwrap() == goods.plain);
+    adds_up(&network);
+}
+
 /// A buyer in this process, who has bought something and says what is not so.
 struct Liar {
     runtime: Runtime,

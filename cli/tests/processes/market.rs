@@ -53,6 +53,27 @@ fn what_cannot_be_listed_costs_nothing_and_the_field_is_named() {
 }
 
 #[test]
+fn a_longer_term_is_shown_to_the_ledger_so_that_the_sale_goes_on() {
+    let network = Network::start(5, LONG);
+    network.identity("seller");
+    network.identity("buyer");
+    let path = network.file("data", 200_000, 1);
+    network.run(&format!("put {} --for 20h --as seller --yes", path.display())).ok();
+    let sold = network.run("sell data --price 7 --access 15h --as seller --yes").ok();
+    let listing = sold["listing"].as_str().unwrap();
+    let covered = || {
+        let shown = network.run(&format!("market show {listing} --as buyer")).ok();
+        shown["covered_until_ms"].as_u64().unwrap()
+    };
+    let before = covered();
+    assert_eq!(sold["covered_until_ms"], before, "{sold}");
+    network.run("renew data --for 60h --as seller --yes").ok();
+    assert!(before + 39 * 3_600_000 <= covered(), "{before} {}", covered());
+    let bought = network.run(&format!("buy {listing} --as buyer --yes")).ok();
+    assert_eq!(bought["checks"]["covered_until_ms"], covered(), "{bought}");
+}
+
+#[test]
 fn a_target_that_cannot_be_written_is_known_before_it_is_paid_for() {
     let network = Network::start(5, LONG);
     network.identity("seller");

@@ -141,6 +141,13 @@ impl Case {
         self.world.act(NODES[usize::from(index)], answer)
     }
 
+    /// The seller deals the vault's secret anew: each custodian has another share.
+    fn rotate(&mut self) -> Status {
+        let [first, second, third] = NODES;
+        let rotate = self.world.rotate(SELLER, 2, &[second, third, first]);
+        self.world.act(SELLER, rotate)
+    }
+
     /// The complaint is upheld: the buyer has the money and half of the bond, and the listing sells no more.
     #[track_caller]
     fn wins(&mut self, complaint: Complaint, why: Refund) {
@@ -234,6 +241,22 @@ fn who_did_not_prove_it_has_the_money_back_too() {
     let other = crate::id::OrderId::of(&account(OTHER), &opening(8));
     let row = case.world.state.get(Orders, &other).unwrap();
     assert_eq!(row.refund, Some(Refund::Frozen));
+}
+
+#[test]
+fn a_rotation_changes_nothing_of_what_can_be_proven() {
+    let mut case = Case::with(Goods::honest(LENGTH), params(), [8; 32]).delivered();
+    assert_eq!(case.rotate(), Status::Applied);
+    case.wins(case.bad_key(KeyFault::File), Refund::BadKey);
+
+    // Nodes are asked for a cell before it, and answer after it.
+    let mut case = Case::new(Goods::honest(LENGTH)).delivered();
+    assert_eq!(case.complain(case.unavailable(0)), Status::Applied);
+    assert_eq!(case.rotate(), Status::Applied);
+    assert_eq!(case.order().state, OrderState::Asked);
+    assert_eq!(case.answer(0), Status::Applied);
+    assert_eq!(case.order().state, OrderState::Delivered);
+    case.loses(case.bad_key(KeyFault::File));
 }
 
 #[test]
@@ -429,10 +452,10 @@ struct Step {
     wait: u16,
 }
 
-/// What a buyer and nodes do after a delivery, at random.
+/// What a buyer, nodes and the seller do after a delivery, at random.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step =
-        (0..8_u8, 0..3_u8, 0..1_500_u16).prop_map(|(kind, which, wait)| Step { kind, which, wait });
+        (0..9_u8, 0..3_u8, 0..1_500_u16).prop_map(|(kind, which, wait)| Step { kind, which, wait });
     prop::collection::vec(step, 1..12)
 }
 
@@ -446,6 +469,10 @@ fn step(case: &mut Case, Step { kind, which, wait }: Step) {
         3 => case.bad_cell(cell),
         4 => case.other_cell(cell),
         5 => case.unavailable(cell),
+        6 => {
+            case.rotate();
+            return;
+        }
         _ => {
             case.answer(which);
             return;
