@@ -114,7 +114,8 @@ impl Auditor {
     #[must_use]
     pub fn of(genesis: &Genesis) -> Self {
         let id = blake3::derive_key("symbolon 2026 genesis v1", &genesis.to_bytes());
-        let books = Self::before(genesis.params.clone(), genesis.validators.clone());
+        let chance = chance::Chance::of(&genesis.onions);
+        let books = Self::before(genesis.params.clone(), genesis.validators.clone(), chance);
         Self { chain: ChainId(id), is_named: true, ..books }
     }
 
@@ -122,10 +123,10 @@ impl Auditor {
     /// names the ledger.
     #[must_use]
     pub fn new(params: Params, validator: AccountId) -> Self {
-        Self::before(params, Validators::alone(validator))
+        Self::before(params, Validators::alone(validator), chance::Chance::unknown())
     }
 
-    fn before(params: Params, validators: Validators) -> Self {
+    fn before(params: Params, validators: Validators, chance: chance::Chance) -> Self {
         Self {
             params,
             validators,
@@ -139,7 +140,7 @@ impl Auditor {
             counted_ms: 0,
             late_blocks: 0,
             gap: (0, 0),
-            chance: chance::Chance::default(),
+            chance,
             turns: BTreeSet::new(),
             deals_due: BTreeSet::new(),
             money: BTreeMap::new(),
@@ -193,8 +194,9 @@ impl Auditor {
         if block.header.header.height > 0 {
             self.count_time();
             let tick = chance::tick(self.counted_ms, self.params.epoch_ms.0);
-            let reveal = block.header.header.facts.reveal.as_ref();
-            self.chance.take(tick, reveal).map_err(|what| self.finding(what))?;
+            let facts = &block.header.header.facts;
+            let taken = self.chance.take(tick, facts.proposer, facts.reveal.as_ref());
+            taken.map_err(|what| self.finding(what))?;
             self.fall_due();
             let changed = self.take_turns();
             self.change_tables(&block.events).map_err(|what| self.finding(what))?;

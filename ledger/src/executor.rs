@@ -190,14 +190,16 @@ impl Executor {
         rows.checked(due_ms)
     }
 
-    /// The facts of the next block, at this time.
+    /// The facts of the next block that validator `proposer` of the set makes, at this time.
     pub(crate) fn inputs(
         &self,
         onions: &mut Onions,
+        proposer: u16,
         time_ms: LedgerTime,
     ) -> Result<BlockInputs, LedgerError> {
         let rows = self.rows()?;
-        let inputs = guarded(|| onions.inputs(&rows, time_ms)).ok_or_else(|| self.broken())?;
+        let inputs = guarded(|| onions.inputs(&rows, proposer, time_ms));
+        let inputs = inputs.ok_or_else(|| self.broken())?;
         rows.checked(inputs)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
     }
 

@@ -62,14 +62,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut onions = Onions::new(&[1; 32], [1; 32]);
-        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+        let starts = vec![onions.start()];
         let (time_ms, validators) = (1_000_000, Validators::alone(account(0)));
         let genesis = Genesis {
             params: Params::development(),
             validators,
             time_ms: LedgerTime(time_ms),
-            onion,
-            next_onion,
+            onions: starts,
         };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
@@ -77,7 +76,7 @@ impl World {
     }
 
     fn facts(&self) -> BlockInputs {
-        self.onions.clone().inputs(&self.state, LedgerTime(self.time_ms)).unwrap()
+        self.onions.clone().inputs(&self.state, 0, LedgerTime(self.time_ms)).unwrap()
     }
 
     fn node(&self, number: u64) -> Node {

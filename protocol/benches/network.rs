@@ -128,11 +128,11 @@ struct World {
 impl World {
     fn new(scale: &Scale) -> Self {
         let mut onions = Onions::new(&[1; 32], [1; 32]);
-        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+        let starts = vec![onions.start()];
         let (time_ms, validators) = (1_000_000, Validators::alone(account(0)));
         let params = Params { epoch_ms: Millis(3_600_000), ..Params::development() };
         let time = LedgerTime(time_ms);
-        let genesis = Genesis { params, validators, time_ms: time, onion, next_onion };
+        let genesis = Genesis { params, validators, time_ms: time, onions: starts };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         let shards: Vec<Shard> = (0..SORTS).map(Shard::new).collect();
@@ -266,7 +266,7 @@ impl World {
     }
 
     fn facts(&mut self) -> BlockInputs {
-        self.onions.inputs(&self.state, LedgerTime(self.time_ms)).unwrap()
+        self.onions.inputs(&self.state, 0, LedgerTime(self.time_ms)).unwrap()
     }
 
     /// What a node does: it draws its challenges, opens the leaves and signs.

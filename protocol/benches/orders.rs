@@ -134,9 +134,9 @@ fn custodian(payout: AccountId) -> Node {
 /// A ledger with so many delivered orders of different buyers, whose windows end together.
 fn delivered() -> (MemoryState, Onions) {
     let mut onions = Onions::new(&[1; 32], [1; 32]);
-    let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+    let starts = vec![onions.start()];
     let (time_ms, validators) = (LedgerTime(START_MS), Validators::alone(account(0)));
-    let genesis = Genesis { params: Params::development(), validators, time_ms, onion, next_onion };
+    let genesis = Genesis { params: Params::development(), validators, time_ms, onions: starts };
     let mut state = MemoryState::default();
     state.commit(&execute::genesis(&genesis).update);
     let mut rows = Overlay::new(&state);
@@ -216,7 +216,7 @@ fn main() {
     };
     let mut time_ms = DUE_MS;
     while (0..ORDERS).any(|number| is_open(&state, number)) {
-        let inputs = onions.clone().inputs(&state, LedgerTime(time_ms)).unwrap();
+        let inputs = onions.clone().inputs(&state, 0, LedgerTime(time_ms)).unwrap();
         let began = Instant::now();
         let executed = execute::replay(&state, &inputs, &[]).unwrap();
         let block = began.elapsed();

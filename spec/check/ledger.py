@@ -102,13 +102,16 @@ def genesis(data):
     if of["params"]["allowance_growth_bp"] > of["params"]["storage_fee_bp"]:
         raise No("allowance_growth_bp")
     validators_hold(of["validators"])
+    if len(of["onions"]) != len(of["validators"]["members"]):
+        raise No("Onions")
     chain = derive("symbolon 2026 genesis v1", data)
     state = State({})
     state.put(CHAIN, b"", {
         "id": chain, "params": of["params"], "validators": of["validators"], "genesis_ms": of["time_ms"],
         "time_ms": of["time_ms"], "height": 0, "epoch": 0, "counted_ms": 0, "late_blocks": 0,
         "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"],
-        "beacon": {"layer": of["onion"], "next_tick": 0, "next_onion": of["next_onion"]},
+        "beacon": {"next_tick": 0, "value": ZERO, "onions": [
+            {"number": 0, "layer": one["outermost"], "next_tick": 0, "next": one["next"]} for one in of["onions"]]},
     })
     state.put(POOLS, b"", dict.fromkeys(("storage", "repair", "treasury", "deposits", "collateral", "issued"), 0))
     return state
@@ -332,6 +335,17 @@ def receivers(action):
 # A block.
 
 
+def outward(inner, end, onion, layers):
+    """From a validator's layer before tick `end` to the newest one that is known of it."""
+    layer = inner
+    for tick in range(end - 1, onion["next_tick"] - 1, -1):
+        layers[tick] = layer
+        layer = derive("symbolon 2026 onion v1", layer)
+    if layer != onion["layer"]:
+        raise No("WrongReveal")
+    onion["layer"], onion["next_tick"] = inner, end
+
+
 class Block:
     """A block in the making, on top of a state."""
 
@@ -347,7 +361,7 @@ class Block:
         chain["height"] += 1
         chain["time_ms"] = facts["time_ms"]
         self.count_time(parent_ms)
-        self.reveal(facts["reveal"])
+        self.reveal(facts["proposer"], facts["reveal"])
         self.close_due(parent_ms)
         self.pick_previews()
         self.forget_seen()
@@ -634,7 +648,7 @@ class Block:
                 break
             listing = self.state.get(LISTINGS, listing_id)
             root = listing["terms"]["manifest"]["content_root"]
-            seed = derive("symbolon 2026 preview v2", self.layer_of(tick) + root)
+            seed = derive("symbolon 2026 preview v2", self.value_of(tick) + root)
             draw = self.state.get(DRAWS, root) or {"seed": seed}
             self.state.put(DRAWS, root, draw)
             listing["preview_seed"] = draw["seed"]
@@ -676,35 +690,32 @@ class Block:
     def begin_of(self, tick):
         return -(-tick * self.chain["params"]["epoch_ms"] // TICKS)
 
-    def reveal(self, of):
-        """Takes the layer of the block's tick. `layers` are those that it may use, by tick."""
+    def reveal(self, proposer, of):
+        """Takes the proposer's layer of the block's tick. `values` are those that the block may use, by tick."""
         beacon, tick = self.chain["beacon"], self.tick_at(self.chain["counted_ms"])
+        if proposer >= len(beacon["onions"]):
+            raise No("NoProposer")
         first = beacon["next_tick"]
         if (of is not None) != (tick >= first):
             raise No("WrongReveal")
         if not of:
-            self.layers = {first - 1: beacon["layer"]}
+            self.values = {first - 1: beacon["value"]}
             return
-        self.layers, onion = {}, max(first - 1, 0) // ONION
-        if (of["change"] is not None) != (tick // ONION > onion):
+        onion, layers = beacon["onions"][proposer], {}
+        if tick // ONION != onion["number"] + (of["change"] is not None):
             raise No("WrongReveal")
         if of["change"]:
-            self.outward(of["change"]["last"], (onion + 1) * ONION, beacon)
-            beacon["layer"], beacon["next_onion"] = beacon["next_onion"], of["change"]["next"]
-        self.outward(of["layer"], tick + 1, beacon)
+            outward(of["change"]["last"], (onion["number"] + 1) * ONION, onion, layers)
+            onion["number"] += 1
+            onion["layer"], onion["next"] = onion["next"], of["change"]["next"]
+        outward(of["layer"], tick + 1, onion, layers)
+        others = [one["layer"] for place, one in enumerate(beacon["onions"]) if place != proposer]
+        others = derive("symbolon 2026 other layers v1", b"".join(others))
+        self.values = {at: derive("symbolon 2026 chance v1", others + layers[at]) for at in range(first, tick + 1)}
+        beacon["next_tick"], beacon["value"] = tick + 1, self.values[tick]
 
-    def outward(self, inner, end, beacon):
-        """From the layer before tick `end` to the newest one that is known."""
-        layer = inner
-        for tick in range(end - 1, beacon["next_tick"] - 1, -1):
-            self.layers[tick] = layer
-            layer = derive("symbolon 2026 onion v1", layer)
-        if layer != beacon["layer"]:
-            raise No("WrongReveal")
-        beacon["layer"], beacon["next_tick"] = inner, end
-
-    def layer_of(self, tick):
-        return self.layers[min(max(tick, min(self.layers)), max(self.layers))]
+    def value_of(self, tick):
+        return self.values[min(max(tick, min(self.values)), max(self.values))]
 
     def window_due(self, node_id, epoch):
         offset = derive("symbolon 2026 window offset v2", self.chain["id"] + node_id)[:8]
@@ -748,7 +759,7 @@ class Block:
                     change(node_id, node, key)
                     made += 1
         if made < most:
-            now = self.open_window(node_id, node, {"epoch": epoch, "beacon": self.layer_of(self.tick_at(due_ms))})
+            now = self.open_window(node_id, node, {"epoch": epoch, "beacon": self.value_of(self.tick_at(due_ms))})
         self.wait(node_id, node, now)
         self.state.put(NODES, node_id, node)
         return made
@@ -2424,7 +2435,7 @@ def header_digest(header):
 def first_header(state, of):
     """The header of block 0."""
     chain, validators = state.get(CHAIN), validators_hash(of["validators"])
-    facts = {"time_ms": of["time_ms"], "reveal": None}
+    facts = {"time_ms": of["time_ms"], "proposer": 0, "reveal": None}
     return {
         "chain": chain["id"], "height": 0, "parent": ZERO, "facts": facts, "transactions_root": transactions_root([]),
         "events_root": events_root([]), "state_root": state_root(state.rows.items()), "validators": validators,

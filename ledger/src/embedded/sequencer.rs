@@ -139,7 +139,7 @@ impl Maker {
         let tip = self.executor.tip();
         let parent = &tip.header.header;
         let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
-        let facts = self.executor.inputs(&mut self.onions, time_ms)?;
+        let facts = self.executor.inputs(&mut self.onions, 0, time_ms)?;
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.executor.execute(&facts, transactions)?;
         let block = match draft.block {
@@ -175,8 +175,8 @@ pub(super) fn genesis(
     let time_ms = now_ms.within(LedgerTime::ZERO, LedgerTime::NEVER);
     let validators = Validators::alone(AccountId(signing.verifying_key().to_bytes()));
     let mut onions = Onions::new(key, salt);
-    let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
-    let genesis = Genesis { params, validators, time_ms, onion, next_onion };
+    let starts = vec![onions.start()];
+    let genesis = Genesis { params, validators, time_ms, onions: starts };
     genesis.check().map_err(|error| LedgerError::Params(error.to_string()))?;
     let executed = execute::genesis(&genesis);
     let header = SignedHeader::build(genesis.header(&executed), signing);

@@ -197,14 +197,14 @@ async fn rules_that_break_before_a_block_begins_are_an_error_too() {
     let executor = Executor::new(file, tip, host, EPOCHS_KEPT);
     let mut onions = Onions::new(&KEY, salt);
     assert!(executor.next_due().unwrap().is_some());
-    let facts = executor.inputs(&mut onions, chain.time_ms).unwrap();
+    let facts = executor.inputs(&mut onions, 0, chain.time_ms).unwrap();
     let write = executor.replica.inner.database.begin_write().unwrap();
     let row: &[u8] = &[1, 2, 3];
     write.open_table(rows::ROWS).unwrap().insert(Chains::key(&()).as_slice(), row).unwrap();
     write.commit().unwrap();
     let errors = [
         executor.next_due().map(drop).unwrap_err(),
-        executor.inputs(&mut onions, chain.time_ms).map(drop).unwrap_err(),
+        executor.inputs(&mut onions, 0, chain.time_ms).map(drop).unwrap_err(),
         executor.execute(&facts, [].into_iter()).map(drop).unwrap_err(),
     ];
     for error in errors {

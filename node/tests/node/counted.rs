@@ -69,14 +69,14 @@ impl Counted {
         let key = SigningKey::from_bytes(&VALIDATOR);
         let validators = Validators::alone(AccountId(key.verifying_key().to_bytes()));
         let mut onions = Onions::new(&VALIDATOR, [9; 32]);
-        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
-        let genesis = Genesis { params, validators, time_ms: now(host), onion, next_onion };
+        let starts = vec![onions.start()];
+        let genesis = Genesis { params, validators, time_ms: now(host), onions: starts };
         let mut state = MemoryState::default();
         let executed = execute::genesis(&genesis);
         state.commit(&executed.update);
         let first = genesis.header(&executed);
         // The rows come with block 1. No rule makes them, which only a client that applies the rules could notice.
-        let facts = onions.inputs(&state, now(host)).unwrap();
+        let facts = onions.inputs(&state, 0, now(host)).unwrap();
         let executed = execute::replay(&state, &facts, &[]).unwrap();
         state.commit(&executed.update);
         let (root, nodes) = tree::update(&state, &rows.rows);
@@ -150,7 +150,7 @@ impl Counted {
     ) -> Vec<Status> {
         let mut lock = self.lock();
         let inner = &mut *lock;
-        let facts = inner.onions.inputs(&inner.state, time_ms).unwrap();
+        let facts = inner.onions.inputs(&inner.state, 0, time_ms).unwrap();
         let (mut applied, mut statuses) = (Vec::new(), Vec::new());
         let mut builder = BlockBuilder::new(&inner.state, &facts).unwrap();
         for transaction in transactions {

@@ -1,13 +1,15 @@
-//! A ledger's source of chance: the layers of hash onions, one for each tick of counted time.
+//! A ledger's source of chance: a value for each tick of counted time, from the layers of its validators' hash onions.
 //!
-//! An epoch has [`EPOCH_TICKS`] ticks. Each has its layer, and a layer's hash is the layer of the tick before. So the
-//! layer of a tick is fixed long before any other party than the onion's maker can know it, and later layers show all
-//! earlier ones. The first block of a tick reveals its layer. What chance decides is bound to a tick beforehand: a
-//! window to the tick in which it is due, a preview to the first tick that begins after its listing's block. So it
-//! makes no difference to any choice how many blocks there are, and at what time within a tick.
+//! An epoch has [`EPOCH_TICKS`] ticks. Each validator has a layer for each, and a layer's hash is its layer of the tick
+//! before. So a validator's layers are fixed long before any other party can know them, and later layers show all
+//! earlier ones. The first block of a tick reveals the proposer's layer, which gives values to all ticks that have none
+//! yet: a tick's value is a hash of the proposer's layer of that tick and of the newest layers of all others. What chance
+//! decides is bound to a tick beforehand: a window to the tick in which it is due, a preview to the first tick that
+//! begins after its listing's block. So it makes no difference to any choice how many blocks one proposer makes, and at
+//! what time within a tick. All that a proposer can do is to leave a tick to another one.
 //!
-//! An onion has [`ONION_TICKS`] layers. The ledger knows the outermost value of the next one before the present one
-//! begins to decide anything.
+//! An onion has [`ONION_TICKS`] layers. The ledger knows the outermost value of a validator's next one before the
+//! present one ends.
 
 mod onion;
 
@@ -16,7 +18,7 @@ use alloc::{vec, vec::Vec};
 use crate::{
     id::Hash,
     ledger::{
-        block::{OnionChange, Reveal},
+        block::{OnionChange, OnionStart, Reveal},
         execute::BlockError,
         signing,
     },
@@ -34,88 +36,144 @@ pub const EPOCH_TICKS: u64 = 4096;
 pub const ONION_TICKS: u64 = 16 * EPOCH_TICKS;
 
 record! {
-    /// What the ledger knows of its onions.
-    #[derive(Copy)]
+    /// What the ledger knows of chance.
     pub struct Beacon {
-        /// The newest layer that a block has revealed. Before the first one, the outermost value of the first onion.
-        pub layer: Hash,
-        /// The first tick whose layer is not known: the layers from there on hash outward to `layer`.
+        /// The first tick that has no value yet.
         pub next_tick: u64,
-        /// The outermost value of the next onion.
-        pub next_onion: Hash,
+        /// The value of the tick before; zeros before the first block.
+        pub value: Hash,
+        /// The onions of the validators, in the order of their set.
+        pub onions: Vec<Onion>,
     }
 }
 
-/// The layers that a block knows: those that its own layer shows for the first time, or the newest of before.
-#[derive(Debug)]
-pub(super) struct Layers {
-    /// The tick of the first one.
-    first: u64,
-    layers: Vec<Hash>,
+record! {
+    /// What the ledger knows of a validator's onions.
+    #[derive(Copy)]
+    pub struct Onion {
+        /// Which onion `layer` is of: the ticks of onion `n` begin with `65536 * n`.
+        pub number: u64,
+        /// The newest layer that it has revealed. Before the first one, the outermost value of its onion.
+        pub layer: Hash,
+        /// The first tick whose layer is not known: the layers from there on hash outward to `layer`.
+        pub next_tick: u64,
+        /// The outermost value of its next onion.
+        pub next: Hash,
+    }
 }
 
-impl Layers {
-    /// The layer of a tick, or the nearest one to it that is here.
+/// The values that a block knows: those that its layer gives to ticks for the first time, or the newest of before.
+#[derive(Debug)]
+pub(super) struct Values {
+    /// The tick of the first one.
+    first: u64,
+    values: Vec<Hash>,
+}
+
+impl Values {
+    /// The value of a tick, or of the nearest one to it that is here.
     pub(super) fn at(&self, tick: u64) -> Hash {
-        let last = self.layers.len() - 1;
+        let last = self.values.len() - 1;
         let place =
             usize::try_from(tick.saturating_sub(self.first)).map_or(last, |at| at.min(last));
-        self.layers[place]
+        self.values[place]
     }
 }
 
 impl Beacon {
-    /// Before the first block: the outermost values of the first two onions.
-    pub(super) fn new(onion: Hash, next_onion: Hash) -> Self {
-        Self { layer: onion, next_tick: 0, next_onion }
+    /// Before the first block: the onions that the validators begin with.
+    pub(super) fn new(starts: &[OnionStart]) -> Self {
+        let onions = starts.iter().map(|start| Onion {
+            number: 0,
+            layer: start.outermost,
+            next_tick: 0,
+            next: start.next,
+        });
+        Self { next_tick: 0, value: Hash([0; 32]), onions: onions.collect() }
     }
 
-    /// Which onion `layer` is of.
-    fn onion(&self) -> u64 {
-        self.next_tick.saturating_sub(1) / ONION_TICKS
-    }
-
-    /// Takes what a block reveals, if its tick has a layer that is not known yet.
+    /// Takes what the proposer of a block reveals, if its tick has no value yet.
     pub(super) fn advance(
         &mut self,
         tick: u64,
+        proposer: u16,
         reveal: Option<&Reveal>,
-    ) -> Result<Layers, BlockError> {
-        let (is_due, is_other) = (self.next_tick <= tick, self.onion() < tick / ONION_TICKS);
-        let reveal = match (is_due, reveal) {
-            (true, Some(reveal)) if reveal.change.is_some() == is_other => reveal,
+    ) -> Result<Values, BlockError> {
+        let place = usize::from(proposer);
+        let known = self.onions.get(place).ok_or(BlockError::NoProposer { proposer })?;
+        let reveal = match (self.next_tick <= tick, reveal) {
+            (true, Some(reveal)) => reveal,
             (false, None) => {
-                // Nothing has been revealed before the first block, and nothing is due in tick 0.
+                // Nothing has a value before the first block, and every block of tick 0 is due.
                 let first = self.next_tick.saturating_sub(1);
-                return Ok(Layers { first, layers: vec![self.layer] });
+                return Ok(Values { first, values: vec![self.value] });
             }
             _ => return Err(BlockError::WrongReveal),
         };
-        let (first, mut layers) = (self.next_tick, Vec::new());
-        if let Some(OnionChange { last, next }) = reveal.change {
-            let border = (self.onion() + 1) * ONION_TICKS;
-            layers = between(&self.layer, &last, border - first)?;
-            self.layer = self.next_onion;
-            self.next_tick = border;
-            self.next_onion = next;
-        }
-        layers.extend(between(&self.layer, &reveal.layer, tick + 1 - self.next_tick)?);
-        self.layer = reveal.layer;
+        let (onion, layers) = known.advance(tick, reveal, self.next_tick)?;
+        let others = self.others(place);
+        let values: Vec<Hash> = layers.iter().map(|layer| value(&others, layer)).collect();
+        let first = self.next_tick;
+        self.onions[place] = onion;
+        self.value = *values.last().expect("the tick of the block is one of them");
         self.next_tick = tick + 1;
-        Ok(Layers { first, layers })
+        Ok(Values { first, values })
+    }
+
+    /// A hash of the newest layers of all but one.
+    fn others(&self, place: usize) -> Hash {
+        let others = self.onions.iter().enumerate().filter(|(at, _)| *at != place);
+        let layers: Vec<u8> = others.flat_map(|(_, onion)| onion.layer.0).collect();
+        signing::hash("symbolon 2026 other layers v1", &layers)
     }
 }
 
-/// The `count` layers inside of `outer`, the last of which is `inner`.
-fn between(outer: &Hash, inner: &Hash, count: u64) -> Result<Vec<Hash>, BlockError> {
+impl Onion {
+    /// With what a block of this tick reveals, and the layers of the ticks from `from` on.
+    fn advance(
+        &self,
+        tick: u64,
+        reveal: &Reveal,
+        from: u64,
+    ) -> Result<(Self, Vec<Hash>), BlockError> {
+        let (mut onion, mut layers) = (*self, Vec::new());
+        match ((tick / ONION_TICKS).checked_sub(self.number), reveal.change) {
+            (Some(0), None) => {}
+            (Some(1), Some(OnionChange { last, next })) => {
+                let border = (self.number + 1) * ONION_TICKS;
+                layers = between((&onion.layer, onion.next_tick), (&last, border), from)?;
+                onion =
+                    Self { number: onion.number + 1, layer: onion.next, next_tick: border, next };
+            }
+            _ => return Err(BlockError::WrongReveal),
+        }
+        layers.extend(between((&onion.layer, onion.next_tick), (&reveal.layer, tick + 1), from)?);
+        Ok((Self { layer: reveal.layer, next_tick: tick + 1, ..onion }, layers))
+    }
+}
+
+/// The layers inside of `outer`, of the ticks from `begin` up to `end`, the last of which is `inner`. Only those from
+/// tick `from` on are kept.
+fn between(
+    (outer, begin): (&Hash, u64),
+    (inner, end): (&Hash, u64),
+    from: u64,
+) -> Result<Vec<Hash>, BlockError> {
     let mut layers = Vec::new();
     let mut layer = *inner;
-    for _ in 0..count {
-        layers.push(layer);
+    for tick in (begin..end).rev() {
+        if from <= tick {
+            layers.push(layer);
+        }
         layer = wrap(&layer);
     }
     layers.reverse();
     if layer == *outer { Ok(layers) } else { Err(BlockError::WrongReveal) }
+}
+
+/// The value of a tick, from the layers of all validators but the proposer and the proposer's layer of the tick.
+fn value(others: &Hash, layer: &Hash) -> Hash {
+    signing::hash_parts("symbolon 2026 chance v1", &[others, layer])
 }
 
 /// One layer out: the layer of the tick before.
@@ -169,30 +227,35 @@ mod tests {
 
     fn begun() -> (Onions, Beacon) {
         let mut onions = Onions::new(&[1; 32], [2; 32]);
-        let beacon = Beacon::new(onions.outermost(0), onions.outermost(1));
+        let beacon = Beacon::new(&[onions.start()]);
         (onions, beacon)
+    }
+
+    /// The value that a layer gives where there is one validator.
+    fn alone(layer: Hash) -> Hash {
+        value(&signing::hash("symbolon 2026 other layers v1", &[]), &layer)
     }
 
     #[test]
     fn later_layers_show_the_earlier_ones() {
         let (mut onions, mut beacon) = begun();
-        let (mut other, mut tick) = (beacon, 0);
+        let (mut other, mut tick) = (beacon.clone(), 0);
         let mut shown = Vec::new();
         while tick <= ONION_TICKS + 100 {
-            let reveal = onions.reveal(&beacon, tick);
-            let layers = beacon.advance(tick, reveal.as_ref()).unwrap();
-            shown.push((tick, layers.at(tick)));
+            let reveal = onions.reveal(&beacon, 0, tick);
+            let values = beacon.advance(tick, 0, reveal.as_ref()).unwrap();
+            shown.push((tick, values.at(tick)));
             tick += if (ONION_TICKS - 2..ONION_TICKS + 2).contains(&tick) { 1 } else { 97 };
         }
-        // The same layers with few blocks: one of them skips the change of the onion.
-        let mut layers = Vec::new();
+        // The same values with few blocks: one of them skips the change of the onion.
+        let mut values = Vec::new();
         for tick in [0, ONION_TICKS - 3, ONION_TICKS + 200] {
-            let reveal = onions.reveal(&other, tick);
-            layers.push(other.advance(tick, reveal.as_ref()).unwrap());
+            let reveal = onions.reveal(&other, 0, tick);
+            values.push(other.advance(tick, 0, reveal.as_ref()).unwrap());
         }
-        for (tick, layer) in shown {
-            let of = layers.iter().find(|layers| tick < layers.first + layers.layers.len() as u64);
-            assert_eq!(of.unwrap().at(tick), layer, "tick {tick}");
+        for (tick, value) in shown {
+            let of = values.iter().find(|values| tick < values.first + values.values.len() as u64);
+            assert_eq!(of.unwrap().at(tick), value, "tick {tick}");
         }
     }
 
@@ -200,10 +263,10 @@ mod tests {
     fn only_the_due_layer_is_taken() {
         let (mut onions, mut beacon) = begun();
         let refused = |beacon: &Beacon, tick, reveal: Option<Reveal>| {
-            let mut beacon = *beacon;
-            assert_eq!(beacon.advance(tick, reveal.as_ref()).unwrap_err(), BlockError::WrongReveal);
+            let error = beacon.clone().advance(tick, 0, reveal.as_ref()).unwrap_err();
+            assert_eq!(error, BlockError::WrongReveal);
         };
-        let reveal = onions.reveal(&beacon, 5);
+        let reveal = onions.reveal(&beacon, 0, 5);
         let good = reveal.unwrap();
         refused(&beacon, 5, None);
         refused(&beacon, 4, reveal);
@@ -211,21 +274,80 @@ mod tests {
         refused(&beacon, 5, Some(Reveal { layer: Hash([0; 32]), ..good }));
         let change = OnionChange { last: good.layer, next: good.layer };
         refused(&beacon, 5, Some(Reveal { change: Some(change), ..good }));
-        let layers = beacon.advance(5, reveal.as_ref()).unwrap();
-        assert_eq!((layers.at(0), layers.at(5)), (onions.layer(0), onions.layer(5)));
+        let error = beacon.clone().advance(5, 1, reveal.as_ref()).unwrap_err();
+        assert_eq!(error, BlockError::NoProposer { proposer: 1 });
+        let values = beacon.advance(5, 0, reveal.as_ref()).unwrap();
+        let layers = [onions.layer(0), onions.layer(5)];
+        assert_eq!([values.at(0), values.at(5)], layers.map(alone));
         // In the same tick there is none.
-        assert_eq!(onions.reveal(&beacon, 5), None);
+        assert_eq!(onions.reveal(&beacon, 0, 5), None);
         refused(&beacon, 5, reveal);
-        let same = beacon.advance(5, None).unwrap();
-        assert_eq!([same.at(9), same.at(0)], [good.layer; 2]);
+        let same = beacon.advance(5, 0, None).unwrap();
+        assert_eq!([same.at(9), same.at(0)], [alone(good.layer); 2]);
 
-        let border = onions.reveal(&beacon, ONION_TICKS).unwrap();
+        let border = onions.reveal(&beacon, 0, ONION_TICKS).unwrap();
         let change = border.change.unwrap();
         refused(&beacon, ONION_TICKS, Some(Reveal { change: None, ..border }));
         let bent = OnionChange { last: Hash([0; 32]), ..change };
         refused(&beacon, ONION_TICKS, Some(Reveal { change: Some(bent), ..border }));
         refused(&beacon, ONION_TICKS - 1, Some(border));
-        beacon.advance(ONION_TICKS, Some(&border)).unwrap();
-        assert_eq!(beacon.next_onion, onions.outermost(2));
+        beacon.advance(ONION_TICKS, 0, Some(&border)).unwrap();
+        assert_eq!(beacon.onions[0].next, onions.outermost(2));
+        // A second change at once would leave out an onion that was promised.
+        let far = Reveal { layer: onions.layer(3 * ONION_TICKS), change: Some(change) };
+        refused(&beacon, 3 * ONION_TICKS, Some(far));
+    }
+
+    /// Two validators' onions, and what a ledger knows of them.
+    fn two() -> ([Onions; 2], Beacon) {
+        let mut onions = [Onions::new(&[1; 32], [2; 32]), Onions::new(&[3; 32], [2; 32])];
+        let starts = onions.each_mut().map(Onions::start);
+        (onions, Beacon::new(&starts))
+    }
+
+    #[test]
+    fn each_proposer_shows_its_own_layers() {
+        let ([mut first, mut second], mut beacon) = two();
+        let reveal = first.reveal(&beacon, 0, 3);
+        assert_eq!(
+            beacon.clone().advance(3, 1, reveal.as_ref()).unwrap_err(),
+            BlockError::WrongReveal,
+            "another validator's layer"
+        );
+        beacon.advance(3, 0, reveal.as_ref()).unwrap();
+        // The second one has revealed nothing yet: its first layer shows all that it has left out, and gives values only
+        // to the ticks that have none.
+        let reveal = second.reveal(&beacon, 1, 7);
+        let values = beacon.advance(7, 1, reveal.as_ref()).unwrap();
+        assert_eq!((values.first, values.values.len()), (4, 4));
+        assert_eq!(beacon.onions.iter().map(|onion| onion.next_tick).collect::<Vec<_>>(), [4, 8]);
+        assert_eq!(beacon.value, values.at(7));
+    }
+
+    #[test]
+    fn a_proposer_can_only_leave_a_tick_to_another() {
+        let ([mut first, mut second], beacon) = two();
+        let value = |beacon: &Beacon, (onions, place): (&mut Onions, u16), ticks: &[u64]| {
+            let mut beacon = beacon.clone();
+            let mut found = None;
+            for tick in ticks {
+                let reveal = onions.reveal(&beacon, place, *tick);
+                let values = beacon.advance(*tick, place, reveal.as_ref()).unwrap();
+                if 5 <= *tick {
+                    found.get_or_insert(values.at(5));
+                }
+            }
+            found
+        };
+        // With more blocks, with fewer, and at another time: one proposer gives tick 5 one value.
+        let all = [&[5][..], &[0, 5], &[1, 2, 3, 4, 5], &[2, 40]];
+        let values = all.map(|ticks| value(&beacon, (&mut first, 0), ticks));
+        assert_eq!(values, [values[0]; 4]);
+        assert_ne!(value(&beacon, (&mut second, 1), &[5]), values[0]);
+        // What the other one has revealed before counts too.
+        let mut later = beacon.clone();
+        let reveal = second.reveal(&later, 1, 2);
+        later.advance(2, 1, reveal.as_ref()).unwrap();
+        assert_ne!(value(&later, (&mut first, 0), &[5]), values[0]);
     }
 }

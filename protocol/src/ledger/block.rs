@@ -29,7 +29,9 @@ record! {
     pub struct BlockInputs {
         /// The block's time, in milliseconds since the Unix epoch; never before its parent's.
         pub time_ms: LedgerTime,
-        /// The layer of the block's tick; absent in the tick of the block before.
+        /// The place, in the set that commits the block, of the validator that proposes it.
+        pub proposer: u16,
+        /// The proposer's layer of the block's tick; absent if the tick has a value already.
         pub reveal: Option<Reveal>,
     }
 }
@@ -65,10 +67,19 @@ record! {
         pub validators: Validators,
         /// The time it begins, in milliseconds since the Unix epoch.
         pub time_ms: LedgerTime,
-        /// Outermost value of the first onion.
-        pub onion: Hash,
-        /// Outermost value of the second one.
-        pub next_onion: Hash,
+        /// The onions that the validators begin with, in the order of their set.
+        pub onions: Vec<OnionStart>,
+    }
+}
+
+record! {
+    /// What a validator commits to before it reveals anything.
+    #[derive(Copy)]
+    pub struct OnionStart {
+        /// The outermost value of its onion.
+        pub outermost: Hash,
+        /// The outermost value of the next one.
+        pub next: Hash,
     }
 }
 
@@ -369,13 +380,23 @@ pub enum GenesisError {
     /// Its validators are no valid set.
     #[error("{0}")]
     Validators(#[from] ValidatorsError),
+    /// Not each validator has an onion.
+    #[error("{onions} onions for {validators} validators")]
+    Onions {
+        /// How many onions there are.
+        onions: usize,
+        /// How many validators.
+        validators: usize,
+    },
 }
 
 impl Genesis {
     /// Whether a ledger can begin with it.
     pub fn check(&self) -> Result<(), GenesisError> {
         self.params.check()?;
-        Ok(self.validators.check()?)
+        self.validators.check()?;
+        let (onions, validators) = (self.onions.len(), self.validators.members.len());
+        if onions == validators { Ok(()) } else { Err(GenesisError::Onions { onions, validators }) }
     }
 
     /// The ledger's identity: every signature made for it is bound to this hash.
@@ -387,7 +408,7 @@ impl Genesis {
     /// The facts of block 0.
     #[must_use]
     pub fn facts(&self) -> BlockInputs {
-        BlockInputs { time_ms: self.time_ms, reveal: None }
+        BlockInputs { time_ms: self.time_ms, proposer: 0, reveal: None }
     }
 
     /// The header of block 0, with what `execute::genesis` gives for this genesis.

@@ -64,6 +64,12 @@ pub enum BlockError {
         /// Its parent's time.
         parent_ms: LedgerTime,
     },
+    /// The proposer is no validator.
+    #[error("validator {proposer} proposes the block, and the set has none of that number")]
+    NoProposer {
+        /// Its place.
+        proposer: u16,
+    },
     /// What the block reveals is not the layer of its tick.
     #[error(
         "what the block reveals is not what its tick needs, or does not match the ledger's onions"
@@ -169,7 +175,7 @@ pub fn genesis(genesis: &Genesis) -> Executed {
         late_blocks: 0,
         gap_from_ms: genesis.time_ms,
         gap_until_ms: genesis.time_ms,
-        beacon: Beacon::new(genesis.onion, genesis.next_onion),
+        beacon: Beacon::new(&genesis.onions),
     };
     let empty = MemoryState::default();
     close(&empty, Books::genesis(&empty, chain))
@@ -236,12 +242,12 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         (chain.counted_ms, chain.late_blocks) = epoch::counted(chain, state, facts.time_ms);
         chain.time_ms = facts.time_ms;
         let tick = beacon::tick_at(chain.counted_ms, chain.params.epoch_ms);
-        let layers = chain.beacon.advance(tick, facts.reveal.as_ref())?;
+        let values = chain.beacon.advance(tick, facts.proposer, facts.reveal.as_ref())?;
         epoch::begin(&mut books);
         order::overdue(&mut books, parent_ms);
-        listing::pick_previews(&mut books, &layers);
+        listing::pick_previews(&mut books, &values);
         forget_seen(&mut books);
-        let slot_changes = window::turn(&mut books, &layers);
+        let slot_changes = window::turn(&mut books, &values);
         closing::close_due(&mut books, slot_changes);
         kept::remove_due(&mut books);
         let rows_before = books.changed();

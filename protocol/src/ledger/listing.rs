@@ -8,7 +8,7 @@ use crate::{
     custody, grant,
     id::{AccountId, DealId, Hash, LinkId, ListingId, ObjectId, Opening},
     ledger::{
-        beacon::Layers,
+        beacon::Values,
         block::Event,
         books::Books,
         kept,
@@ -220,7 +220,7 @@ fn draw<S: State + ?Sized>(books: &mut Books<'_, S>, id: ListingId, listing: &mu
         books.report(Event::PreviewPicked { listing: id });
         return;
     }
-    // The first tick that begins after this block: its layer has not been shown.
+    // The first tick that begins after this block: its value has not been shown.
     books.put(AwaitBeacon, &(books.chain.beacon.next_tick, id), &Nothing {});
 }
 
@@ -242,11 +242,11 @@ pub(super) fn keep_if_over<S: State + ?Sized>(
 }
 
 /// Listings whose previews one block picks at most: more than the transactions of one block can list. If more wait for
-/// a tick, the next blocks pick the rest by a layer that they know.
+/// a tick, the next blocks pick the rest by a value that they know.
 pub(super) const PREVIEWS_MAX: usize = 1280;
 
 /// Picks the preview cells of listings whose tick has come.
-pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers) {
+pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, values: &Values) {
     let next = books.chain.beacon.next_tick;
     let due = books.due(AwaitBeacon, &[AwaitBeacon::TAG], PREVIEWS_MAX, |key| key.0 < next);
     for ((tick, id), _) in due {
@@ -254,7 +254,7 @@ pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, layers:
         assert!(listing.preview_seed.is_none(), "a preview is picked once");
         // Two listings of one file may wait at the same time.
         let root = listing.terms.manifest.content_root;
-        let drawn = || Draw { seed: preview_seed(&layers.at(tick), &root) };
+        let drawn = || Draw { seed: preview_seed(&values.at(tick), &root) };
         let draw = books.get(Draws, &root).unwrap_or_else(drawn);
         books.put(Draws, &root, &draw);
         listing.preview_seed = Some(draw.seed);
@@ -264,6 +264,6 @@ pub(super) fn pick_previews<S: State + ?Sized>(books: &mut Books<'_, S>, layers:
     }
 }
 
-fn preview_seed(layer: &Hash, content_root: &Hash) -> Hash {
-    signing::hash_parts("symbolon 2026 preview v2", &[layer, content_root])
+fn preview_seed(value: &Hash, content_root: &Hash) -> Hash {
+    signing::hash_parts("symbolon 2026 preview v2", &[value, content_root])
 }

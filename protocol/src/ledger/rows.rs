@@ -210,7 +210,7 @@ tables! {
     Vaults = 13, VaultId => Vault;
     /// Listings.
     Listings = 14, ListingId => Listing;
-    /// Listings that wait for the layer that picks their preview: `(its tick, listing)`.
+    /// Listings that wait for the value that picks their preview: `(its tick, listing)`.
     AwaitBeacon = 15, (u64, ListingId) => Nothing;
     /// Orders.
     Orders = 16, OrderId => Order;
@@ -571,7 +571,7 @@ record! {
     pub struct Window {
         /// The epoch.
         pub epoch: u64,
-        /// The layer that picks the leaves.
+        /// The value that picks the leaves.
         pub beacon: Hash,
     }
 }

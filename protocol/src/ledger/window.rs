@@ -10,7 +10,7 @@ use crate::{
     codec::Encode,
     id::{ChainId, DealId, NodeId},
     ledger::{
-        beacon::{self, Layers},
+        beacon::{self, Values},
         block::{Event, Place, Reason},
         books::Books,
         collateral, lost,
@@ -88,14 +88,14 @@ fn wait_until<S: State + ?Sized>(
     }
 }
 
-/// Whether a node's turn has come, and could not be taken yet. The layer that picks its leaves is known then, so its
+/// Whether a node's turn has come, and could not be taken yet. The value that picks its leaves is known then, so its
 /// table must not change.
 pub(super) fn is_overdue<S: State + ?Sized>(books: &Books<'_, S>, node: &Node) -> bool {
     node.turn_ms.is_some_and(|turn_ms| turn_ms <= books.chain.counted_ms)
 }
 
 /// Gives a turn to the nodes that are due, earliest first. Returns how many slots changed.
-pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers) -> usize {
+pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>, values: &Values) -> usize {
     let now = books.chain.counted_ms;
     let mut left = SLOT_CHANGES_MAX;
     for (key, _) in books.due(Windows, &[Windows::TAG], TURNS_MAX, |key| key.0 <= now) {
@@ -103,7 +103,7 @@ pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers)
             break;
         }
         books.remove(Windows, &key);
-        left -= take_turn(books, key, layers, left.min(TURN_CHANGES_MAX));
+        left -= take_turn(books, key, values, left.min(TURN_CHANGES_MAX));
     }
     SLOT_CHANGES_MAX - left
 }
@@ -113,7 +113,7 @@ pub(super) fn turn<S: State + ?Sized>(books: &mut Books<'_, S>, layers: &Layers)
 fn take_turn<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     (due, ref id): (Millis, NodeId),
-    layers: &Layers,
+    values: &Values,
     changes_max: usize,
 ) -> usize {
     let mut node = books.get(Nodes, id).expect("only registered nodes wait for a window");
@@ -130,7 +130,7 @@ fn take_turn<S: State + ?Sized>(
     };
     let next = if is_done {
         let tick = beacon::tick_at(due, books.chain.params.epoch_ms);
-        open(books, id, &mut node, Window { epoch, beacon: layers.at(tick) })
+        open(books, id, &mut node, Window { epoch, beacon: values.at(tick) })
     } else {
         // There may be more. Nodes that are due already come before it.
         Some(books.chain.counted_ms)
@@ -164,9 +164,9 @@ fn end<S: State + ?Sized>(books: &mut Books<'_, S>, id: &NodeId, node: &mut Node
 
 /// Opens the window of an epoch if the table has slots. Returns when the node's next turn is due.
 ///
-/// The layer of the tick in which the window was due picks the leaves. No block before that tick has shown it, and
+/// The value of the tick in which the window was due picks the leaves. No block before that tick has shown it, and
 /// from then on nothing changes what joins and leaves in this turn. So no party but the onion's maker could know the
-/// layer while it could still change the table.
+/// value while it could still change the table.
 fn open<S: State + ?Sized>(
     books: &mut Books<'_, S>,
     id: &NodeId,

@@ -56,8 +56,7 @@ fn genesis() -> Genesis {
         params: Params::development(),
         validators: Validators::alone(account(1)),
         time_ms: LedgerTime(1_800_000_000_000),
-        onion: onions.outermost(0),
-        next_onion: onions.outermost(1),
+        onions: vec![onions.start()],
     }
 }
 
@@ -86,7 +85,7 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
 
     let faucet = Transaction::build(chain(), &key(2), TransactionId([6; 16]), 10, Action::Faucet);
     let transactions = vec![faucet, transfer()];
-    let facts = onions().inputs(&state, time_ms).expect("there is a genesis");
+    let facts = onions().inputs(&state, 0, time_ms).expect("there is a genesis");
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
     let header = &first.header.header;

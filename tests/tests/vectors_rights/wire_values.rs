@@ -14,8 +14,8 @@ use symbolon_protocol::{
     ledger::{
         Params, Status,
         block::{
-            Block, BlockInputs, Event, Genesis, Header, OnionChange, Place, Reason, Reveal,
-            SignedHeader,
+            Block, BlockInputs, Event, Genesis, Header, OnionChange, OnionStart, Place, Reason,
+            Reveal, SignedHeader,
         },
         commit::{Validator, Validators},
         rows::{Access, HoldKey},
@@ -87,7 +87,7 @@ fn headers() -> Vec<SignedHeader> {
         chain: CHAIN,
         height: 9,
         parent: Hash([10; 32]),
-        facts: BlockInputs { time_ms: LedgerTime(1_795_370_000_000), reveal },
+        facts: BlockInputs { time_ms: LedgerTime(1_795_370_000_000), proposer: 6, reveal },
         transactions_root: Hash([12; 32]),
         events_root: Hash([71; 32]),
         state_root: Hash([13; 32]),
@@ -106,8 +106,10 @@ fn genesis() -> Genesis {
         params: Params::development(),
         validators: Validators { members: vec![member(73, 74), member(75, 76)] },
         time_ms: LedgerTime(77),
-        onion: Hash([78; 32]),
-        next_onion: Hash([79; 32]),
+        onions: vec![
+            OnionStart { outermost: Hash([78; 32]), next: Hash([79; 32]) },
+            OnionStart { outermost: Hash([80; 32]), next: Hash([81; 32]) },
+        ],
     }
 }
 

@@ -9,7 +9,7 @@ use symbolon_protocol::{
     id::{AccountId, ChainId, Hash, PeerId},
     ledger::{
         Params,
-        block::{BlockInputs, Event, Genesis, Header, Place, Reason, SignedHeader},
+        block::{BlockInputs, Event, Genesis, Header, OnionStart, Place, Reason, SignedHeader},
         commit::Validators,
         execute,
         rows::{Chains, Table as _},
@@ -30,7 +30,7 @@ fn moved(reason: Reason) -> Event {
 
 /// A block in which an account is paid for so many proofs, and once for something else.
 fn block(height: u64, proofs: usize) -> Block {
-    let facts = BlockInputs { time_ms: LedgerTime(height), reveal: None };
+    let facts = BlockInputs { time_ms: LedgerTime(height), proposer: 0, reveal: None };
     let header = Header {
         chain: ChainId([1; 32]),
         height,
@@ -54,8 +54,7 @@ fn chain(height: u64, epoch: u64) -> Chain {
         params: Params::development(),
         validators: Validators::alone(ACCOUNT),
         time_ms: LedgerTime(1),
-        onion: Hash([0; 32]),
-        next_onion: Hash([0; 32]),
+        onions: vec![OnionStart { outermost: Hash([0; 32]), next: Hash([0; 32]) }],
     };
     let rows = execute::genesis(&genesis).update.rows;
     let row = rows[&Chains::key(&())].clone().unwrap();

@@ -13,7 +13,7 @@ use super::{Beacon, ONION_TICKS, wrap};
 use crate::{
     id::Hash,
     ledger::{
-        block::{BlockInputs, OnionChange, Reveal},
+        block::{BlockInputs, OnionChange, OnionStart, Reveal},
         execute,
         rows::Chains,
         state::{State, StateExt},
@@ -63,22 +63,31 @@ impl Onions {
         *self.unrolled(number).last().expect("an unrolled onion has layers")
     }
 
-    /// The facts of a block at this time on top of a state; `None` before the genesis.
+    /// What a ledger has to know of its maker before the first block.
+    pub fn start(&mut self) -> OnionStart {
+        OnionStart { outermost: self.outermost(0), next: self.outermost(1) }
+    }
+
+    /// The facts of a block that validator `proposer` of the set proposes at this time on top of a state; `None` before
+    /// the genesis, and for a validator that there is not.
     pub fn inputs<S: State + ?Sized>(
         &mut self,
         state: &S,
+        proposer: u16,
         time_ms: LedgerTime,
     ) -> Option<BlockInputs> {
         let (beacon, tick) = (state.get(Chains, &())?.beacon, execute::tick_of(state, time_ms)?);
-        Some(BlockInputs { time_ms, reveal: self.reveal(&beacon, tick) })
+        beacon.onions.get(usize::from(proposer))?;
+        Some(BlockInputs { time_ms, proposer, reveal: self.reveal(&beacon, proposer, tick) })
     }
 
-    /// What a block of this tick reveals on top of a ledger that knows so much.
-    pub fn reveal(&mut self, beacon: &Beacon, tick: u64) -> Option<Reveal> {
+    /// What a validator's block of this tick reveals on top of a ledger that knows so much.
+    pub fn reveal(&mut self, beacon: &Beacon, proposer: u16, tick: u64) -> Option<Reveal> {
+        let known = beacon.onions.get(usize::from(proposer))?;
         if tick < beacon.next_tick {
             return None;
         }
-        let (old, new) = (beacon.onion(), tick / ONION_TICKS);
+        let (old, new) = (known.number, tick / ONION_TICKS);
         let change = (old < new).then(|| OnionChange {
             last: self.layer(new * ONION_TICKS - 1),
             next: self.outermost(new + 1),

@@ -2,7 +2,7 @@
 //!
 //! These ledgers are too large for the audit in `World`. What holds at the end is checked instead.
 
-use std::vec::Vec;
+use std::{vec, vec::Vec};
 
 use ed25519_dalek::SigningKey;
 
@@ -76,11 +76,11 @@ const KINDS: [Kind; 4] = [
 impl Large {
     fn new() -> Self {
         let mut onions = Onions::new(&[3; 32], [3; 32]);
-        let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+        let starts = vec![onions.start()];
         let faucet = Amount::credits(1_000_000);
         let params = Params { faucet, validity_blocks_max: 10_000, ..params() };
         let (validators, time_ms) = (Validators::alone(account(1)), LedgerTime(1_000));
-        let genesis = Genesis { params, validators, time_ms, onion, next_onion };
+        let genesis = Genesis { params, validators, time_ms, onions: starts };
         let mut state = MemoryState::default();
         state.commit(&execute::genesis(&genesis).update);
         let (most, total) = ([0; KINDS.len()], [0; KINDS.len()]);
@@ -113,7 +113,7 @@ impl Large {
 
     /// One block with as many of the transactions as fit.
     fn block(&mut self, transactions: &[Transaction]) -> usize {
-        let facts = self.onions.inputs(&self.state, LedgerTime(self.now)).unwrap();
+        let facts = self.onions.inputs(&self.state, 0, LedgerTime(self.now)).unwrap();
         let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
         let (mut applied, mut bytes) = (0, 0);
         for transaction in transactions {

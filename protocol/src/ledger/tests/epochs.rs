@@ -302,7 +302,7 @@ fn blocks_need_true_facts() {
     let mut after = world.state.clone();
     after.commit(&builder.finish().update);
     let chain = after.get(crate::ledger::rows::Chains, &()).unwrap();
-    assert_eq!(chain.beacon.layer, good.reveal.unwrap().layer);
+    assert_eq!(chain.beacon.onions[0].layer, good.reveal.unwrap().layer);
     assert_eq!((world.chain().beacon.next_tick, chain.beacon.next_tick), (1, 5));
     assert_eq!(next_due(&after), Some(LedgerTime(START_MS + 10_000)));
 }

@@ -352,7 +352,7 @@ fn envelopes(writer: &mut Writer) {
         "before its parent's time",
         BlockInputs { time_ms, ..facts },
     );
-    let known = Reveal { layer: writer.world.chain().beacon.layer, change: None };
+    let known = Reveal { layer: writer.world.chain().beacon.onions[0].layer, change: None };
     writer.world.now += 100;
     let facts = BlockInputs { reveal: Some(known), ..writer.world.facts() };
     let why = "the layer that is already known is not that of this tick";
@@ -676,6 +676,7 @@ fn geneses() -> Vec<Value> {
             Ok(()) => "ok".to_string(),
             Err(GenesisError::Params(error)) => error.name.to_string(),
             Err(GenesisError::Validators(_)) => why.to_string(),
+            Err(GenesisError::Onions { .. }) => "Onions".to_string(),
         };
         out.push(json!({
             "name": name, "why": why, "genesis": hex(&genesis.to_bytes()),
@@ -724,7 +725,14 @@ fn geneses() -> Vec<Value> {
         }
     }
     for (name, why, validators) in light::sets() {
-        case(name, why, &Genesis { validators, ..World::new().genesis });
+        let onions = vec![World::new().genesis.onions[0]; validators.members.len()];
+        case(name, why, &Genesis { validators, onions, ..World::new().genesis });
+    }
+    let start = World::new().genesis.onions[0];
+    for (name, onions) in
+        [("a validator without an onion", vec![]), ("an onion too many", vec![start; 2])]
+    {
+        case(name, "there is one validator", &Genesis { onions, ..World::new().genesis });
     }
     out
 }

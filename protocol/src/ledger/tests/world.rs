@@ -21,7 +21,7 @@ use crate::{
         admission::{Signatures, judge},
         beacon::Onions,
         block::{BlockInputs, Event, Genesis},
-        commit::Validators,
+        commit::{Validator, Validators},
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
         rows::{
             Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders,
@@ -101,9 +101,9 @@ pub(super) fn strangers() -> Params {
 /// The genesis of every test's ledger but for its parameters.
 fn genesis(params: Params) -> Genesis {
     let mut onions = ONIONS.clone();
-    let (onion, next_onion) = (onions.outermost(0), onions.outermost(1));
+    let starts = vec![onions.start()];
     let (validators, time_ms) = (Validators::alone(account(AUTHORITY)), LedgerTime(START_MS));
-    Genesis { params, validators, time_ms, onion, next_onion }
+    Genesis { params, validators, time_ms, onions: starts }
 }
 
 /// The onions of every test's ledger, of which the first two are unrolled.
@@ -113,6 +113,9 @@ static ONIONS: LazyLock<Onions> = LazyLock::new(|| {
     onions.outermost(1);
     onions
 });
+
+/// Those of a second validator.
+static SECOND: LazyLock<Onions> = LazyLock::new(|| Onions::new(&[10; 32], [9; 32]));
 
 /// The ledger of [`World::new`].
 pub(super) fn chain_id() -> ChainId {
@@ -127,6 +130,10 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     pub(super) blocks: Vec<(BlockInputs, Vec<Transaction>, Hash)>,
     pub(super) onions: Onions,
+    /// The onions of the second validator, where there is one.
+    pub(super) second: Onions,
+    /// Who proposes the next block.
+    pub(super) proposer: u16,
     next_id: u64,
 }
 
@@ -141,18 +148,33 @@ impl World {
 
     /// A ledger that begins at another time.
     pub(super) fn starting(params: Params, time_ms: u64) -> Self {
-        let genesis = Genesis { time_ms: LedgerTime(time_ms), ..genesis(params) };
+        Self::begun(Genesis { time_ms: LedgerTime(time_ms), ..genesis(params) })
+    }
+
+    /// A ledger of two validators with the same power.
+    pub(super) fn of_two() -> Self {
+        let (first, second) = (account(AUTHORITY), account(200));
+        let mut members = [first, second].map(|key| Validator { key, power: 1 }).to_vec();
+        members.sort_by_key(|member| member.key);
+        let onions = vec![ONIONS.clone().start(), SECOND.clone().start()];
+        let validators = Validators { members };
+        Self::begun(Genesis { validators, onions, ..genesis(params()) })
+    }
+
+    fn begun(genesis: Genesis) -> Self {
         let mut state = MemoryState::default();
         let first = execute::genesis(&genesis);
         state.commit(&first.update);
         assert_eq!(tree::root(&state), first.state_root);
         Self {
             state,
-            genesis,
-            now: time_ms,
+            now: genesis.time_ms.0,
             events: Vec::new(),
             blocks: Vec::new(),
             onions: ONIONS.clone(),
+            genesis,
+            second: SECOND.clone(),
+            proposer: 0,
             next_id: 0,
         }
     }
@@ -175,7 +197,8 @@ impl World {
 
     /// The facts of the next block.
     pub(super) fn facts(&self) -> BlockInputs {
-        self.onions.clone().inputs(&self.state, LedgerTime(self.now)).unwrap()
+        let onions = if self.proposer == 0 { &self.onions } else { &self.second };
+        onions.clone().inputs(&self.state, self.proposer, LedgerTime(self.now)).unwrap()
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.

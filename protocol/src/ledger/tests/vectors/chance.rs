@@ -1,6 +1,6 @@
 //! Ledgers at the edges of ticks and onions, and tables whose layer is known.
 
-use std::{vec, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 use super::{World, Writer, deal_id, opening, register};
 use crate::{
@@ -13,10 +13,12 @@ use crate::{
         tests::world::PRICE,
         transaction::{Action, LostShard},
     },
+    time::LedgerTime,
 };
 
 pub(super) fn write(writer: &mut Writer) {
     onions(writer);
+    turns(writer);
     overdue(writer);
 }
 
@@ -95,12 +97,49 @@ fn onions(writer: &mut Writer) {
     writer.empty("the onion goes on", "by the layer of a tick");
 }
 
+/// Two validators propose in turn. What chance decides follows from the layers of both.
+fn turns(writer: &mut Writer) {
+    writer.genesis("a ledger of two validators", World::of_two());
+    let good = writer.world.facts();
+    let stranger = BlockInputs { proposer: 2, ..good };
+    writer.bad_facts("no such proposer", "the set has two members", stranger);
+    let other = BlockInputs { proposer: 1, ..good };
+    writer.bad_facts("another's place", "its layer is that of the first validator", other);
+    writer.empty("the first proposes", "its first layer");
+    writer.world.now += 1;
+    writer.world.proposer = 2;
+    let stranger = BlockInputs { reveal: None, proposer: 2, ..good };
+    let stranger = BlockInputs { time_ms: LedgerTime(writer.world.now), ..stranger };
+    writer.bad_facts("no such proposer in a tick with a value", "nothing is revealed", stranger);
+    writer.world.proposer = 1;
+    writer.empty("the second in the same tick", "it reveals nothing");
+    writer.act("money for a node", "of account 11", 11, Action::Faucet);
+    writer.act("a node", "it is asked in each epoch", 11, register(11, 1 << 20));
+    writer.act("money for a deal", "of account 1", 1, Action::Faucet);
+    let deal = writer.world.deal(1, opening(1), &[11], 9);
+    writer.act("a deal", "so that the node has something to prove", 1, deal);
+    for (proposer, ms) in [(1, 3_000), (0, 20), (1, 7_000), (1, 30), (0, 4_000), (0, 9_000)] {
+        writer.world.now += ms;
+        writer.world.proposer = proposer;
+        let why = "the proposer's layer, with the newest one of the other";
+        writer.empty(&format!("validator {proposer} after {ms} ms"), why);
+    }
+    let first = writer.world.facts();
+    writer.world.now += 100;
+    writer.world.proposer = 1;
+    let late = writer.world.facts();
+    let mixed = BlockInputs { reveal: late.reveal, ..first };
+    let mixed = BlockInputs { time_ms: late.time_ms, ..mixed };
+    writer.bad_facts("the layer of the other", "each shows its own", mixed);
+    writer.empty("its own layer", "all ticks since its last block are shown by it");
+}
+
 /// Blocks in one tick and in the next: an epoch of this ledger has 10,000 ms and 4096 ticks.
 fn ticks(writer: &mut Writer) {
     let none = BlockInputs { reveal: None, ..writer.world.facts() };
     writer.bad_facts("nothing revealed", "the first tick has begun", none);
     writer.empty("the first layer", "of tick 0");
-    let known = Reveal { layer: writer.world.chain().beacon.layer, change: None };
+    let known = Reveal { layer: writer.world.chain().beacon.onions[0].layer, change: None };
     let again = BlockInputs { reveal: Some(known), ..writer.world.facts() };
     writer.bad_facts("a layer again", "a block in the same tick reveals none", again);
     writer.world.now += 2;
@@ -108,7 +147,7 @@ fn ticks(writer: &mut Writer) {
     writer.world.now += 1;
     let none = BlockInputs { reveal: None, ..writer.world.facts() };
     writer.bad_facts("a layer left out", "tick 1 has begun", none);
-    let reveal = writer.world.onions.reveal(&writer.world.chain().beacon, 2);
+    let reveal = writer.world.onions.reveal(&writer.world.chain().beacon, 0, 2);
     let early = BlockInputs { reveal, ..writer.world.facts() };
     writer.bad_facts("a layer too early", "tick 2 has not begun", early);
     let change = OnionChange { last: known.layer, next: known.layer };
@@ -118,7 +157,7 @@ fn ticks(writer: &mut Writer) {
     writer.bad_facts("an early change", "the onion has not ended", changed);
     // The operator knows the layers to come, so all of this fits together but the tick.
     let last = writer.world.onions.layer(ONION_TICKS - 1);
-    let layer = writer.world.chain().beacon.next_onion;
+    let layer = writer.world.chain().beacon.onions[0].next;
     let change = Some(OnionChange { last, next: known.layer });
     let changed = BlockInputs { reveal: Some(Reveal { layer, change }), ..writer.world.facts() };
     writer.bad_facts("the next onion early", "the layers between are skipped", changed);
