@@ -17,6 +17,8 @@ const ALL: &[Description] = &[
     block::Reveal::DESCRIPTION,
     block::OnionChange::DESCRIPTION,
     beacon::Beacon::DESCRIPTION,
+    beacon::Onion::DESCRIPTION,
+    block::OnionStart::DESCRIPTION,
     block::Genesis::DESCRIPTION,
     block::Header::DESCRIPTION,
     block::Place::DESCRIPTION,

@@ -56,7 +56,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "MaskOpening",
         ],
     ),
-    ("ledger.md", "genesis", &["Genesis", "Validators", "Validator", "Params"]),
+    ("ledger.md", "genesis", &["Genesis", "Validators", "Validator", "OnionStart", "Params"]),
     (
         "ledger.md",
         "blocks",
@@ -80,6 +80,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
         &[
             "Chain",
             "Beacon",
+            "Onion",
             "Pools",
             "Account",
             "Seen",

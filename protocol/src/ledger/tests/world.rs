@@ -153,7 +153,7 @@ impl World {
 
     /// A ledger of two validators with the same power.
     pub(super) fn of_two() -> Self {
-        let (first, second) = (account(AUTHORITY), account(200));
+        let (first, second) = (account(AUTHORITY), account(77));
         let mut members = [first, second].map(|key| Validator { key, power: 1 }).to_vec();
         members.sort_by_key(|member| member.key);
         let onions = vec![ONIONS.clone().start(), SECOND.clone().start()];
