@@ -151,11 +151,12 @@ impl World {
         Self::begun(Genesis { time_ms: LedgerTime(time_ms), ..genesis(params) })
     }
 
-    /// A ledger of two validators with the same power.
+    /// A ledger of two validators, of whom the first can commit alone.
     pub(super) fn of_two() -> Self {
-        let (first, second) = (account(AUTHORITY), account(77));
-        let mut members = [first, second].map(|key| Validator { key, power: 1 }).to_vec();
-        members.sort_by_key(|member| member.key);
+        let first = account(AUTHORITY);
+        let second = (1..).map(account).find(|key| first < *key).unwrap();
+        let members = [(first, 3), (second, 1)].map(|(key, power)| Validator { key, power });
+        let members = members.to_vec();
         let onions = vec![ONIONS.clone().start(), SECOND.clone().start()];
         let validators = Validators { members };
         Self::begun(Genesis { validators, onions, ..genesis(params()) })
