@@ -724,6 +724,9 @@ fn geneses() -> Vec<Value> {
             with("one less", less);
         }
     }
+    let mut genesis = World::new().genesis;
+    genesis.params.allowance_growth_bp = genesis.params.storage_fee_bp + 1;
+    case("a growth above the fee", "it would give more than was earned", &genesis);
     for (name, why, validators) in light::sets() {
         let onions = vec![World::new().genesis.onions[0]; validators.members.len()];
         case(name, why, &Genesis { validators, onions, ..World::new().genesis });
