@@ -9,6 +9,7 @@ from primitives import No, Stream, aead_open, aead_seal, blake3, chacha20, chach
 
 CELL = 65_536
 TAG = 16
+CHOSEN_CELLS_MAX = 32
 PLAIN = CELL - TAG
 STRIPES = 1024
 LENGTH_MAX = 1 << 56
@@ -19,7 +20,7 @@ layout("""
 record Manifest: version u8, codec u8, mask u8, required u8, total u8, object b16, length u64, commitment b32, content_root b32
 record LeafParts: key b32, sealed b32, plain b32
 record PreviewCell: cell u64, key b32, sealed bytes, path [b32]
-record Preview: cells [PreviewCell]
+record Preview: cells [PreviewCell], chosen [PreviewCell]
 """)
 
 
@@ -420,11 +421,22 @@ def preview_picks(seed, cells, count):
     return sorted(picked)
 
 
-def open_preview(of, seed, count, cells):
+def open_preview(of, seed, count, posted):
     """The public cells, after checks that the beacon picked them and that they are part of the listed file."""
-    plan, out = Layout(of["required"], of["total"], of["length"]), []
-    if [cell["cell"] for cell in cells] != preview_picks(seed, plan.cells, count):
+    cells = Layout(of["required"], of["total"], of["length"]).cells
+    if [cell["cell"] for cell in posted["cells"]] != preview_picks(seed, cells, count):
         raise No("OtherCells")
+    chosen = [cell["cell"] for cell in posted["chosen"]]
+    if len(chosen) > CHOSEN_CELLS_MAX:
+        raise No("TooMany")
+    if chosen != sorted(set(chosen)) or any(cell >= cells for cell in chosen):
+        raise No("Order")
+    return open_public(of, posted["cells"]), open_public(of, posted["chosen"])
+
+
+def open_public(of, cells):
+    """Cells that anyone may read, after checks that they are part of the listed file."""
+    plan, out = Layout(of["required"], of["total"], of["length"]), []
     for cell in cells:
         _, _, start, room, end = plan.place(cell["cell"])
         if len(cell["sealed"]) != room + TAG:
@@ -549,8 +561,8 @@ def run_preview(case):
     if "picks" in case:
         return _same(preview_picks(_hex(case, "seed"), case["cells"], case["count"]) == case["picks"])
     of, posted = decode("Manifest", _hex(case, "manifest")), decode("Preview", _hex(case, "preview"))
-    found = open_preview(of, _hex(case, "seed"), case["count"], posted["cells"])
-    return _same([plain.hex() for plain in found] == case["plain"])
+    drawn, chosen = open_preview(of, _hex(case, "seed"), case["count"], posted)
+    return _same([plain.hex() for plain in drawn] == case["plain"] and [plain.hex() for plain in chosen] == case["chosen"])
 
 
 VECTORS = {

@@ -1,5 +1,7 @@
 //! `symbolon market`: what is for sale.
 
+mod preview;
+
 use std::path::PathBuf;
 
 use symbolon_client::{Client, Kept, ListingFilter, ListingView};
@@ -8,13 +10,13 @@ use symbolon_protocol::{
     id::{AccountId, ListingId},
     ledger::rows::ListingState,
 };
-use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
+use symbolon_view::market::{Detail, Ended, Listing, Listings};
 
 use super::vault;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
-    grants, home,
+    grants,
     output::{Align, Report, Table},
     units::{self, count, show_amount, show_duration, show_size, show_time},
 };
@@ -46,7 +48,7 @@ enum Verb {
         /// The listing's id, or as many of its first digits as are unique
         listing: String,
     },
-    /// Show the cells of the file that anyone may read, checked against the file that is sold
+    /// Show what anyone may see of the file, checked against the file that is sold
     #[command(after_help = "Example:\n  symbolon market preview 3f2a --output cells/")]
     Preview {
         /// The listing's id, or as many of its first digits as are unique
@@ -84,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
     let report = match verb {
         Verb::List(args) => list(&client, args, context).await,
         Verb::Show { listing } => show(&client, &listing).await,
-        Verb::Preview { listing, output } => preview(&client, &listing, output).await,
+        Verb::Preview { listing, output } => preview::run(&client, &listing, output).await,
         Verb::End { listing } => end(&client, &listing).await,
     };
     context::close(client).await;
@@ -221,53 +223,6 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         }
     }
     Ok(report)
-}
-
-async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Result<Report, Error> {
-    let id = find(client, listing).await?;
-    let cells = client.preview(&id).await?;
-    if cells.is_empty() {
-        return Err(Error::new(Kind::NotFound, "this listing has no preview"));
-    }
-    if let Some(folder) = &output {
-        home::make_folder(folder)?;
-        for cell in &cells {
-            let path = folder.join(format!("cell-{}", cell.cell));
-            match home::read_if_there(&path)? {
-                Some(there) if *there == *cell.plain => {}
-                Some(_) => {
-                    return Err(Error::new(Kind::Exists, format!("{} exists", path.display()))
-                        .hint("write the cells to another folder"));
-                }
-                None => home::write_whole(&path, &cell.plain)?,
-            }
-        }
-    }
-    let mut report = Report::new(&Preview::new(&id, &cells));
-    for cell in &cells {
-        let size = show_size(cell.plain.len() as u64);
-        report = report.heading(format!(
-            "Cell {}, {size} from byte {} on, proven to be part of what is sold:",
-            cell.cell, cell.offset
-        ));
-        report = report.text(glimpse(&cell.plain));
-    }
-    Ok(report)
-}
-
-/// The beginning of a cell as a terminal may show it.
-fn glimpse(bytes: &[u8]) -> String {
-    const SHOWN: usize = 800;
-    let shown = &bytes[..bytes.len().min(SHOWN)];
-    let text = String::from_utf8_lossy(shown);
-    let printable = text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').count();
-    // Seven in eight readable characters: a text, perhaps cut in the middle of one.
-    if printable * 8 < text.chars().count() * 7 || text.contains('\u{1b}') {
-        return format!("  (not text: {})", show_size(bytes.len() as u64));
-    }
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines: Vec<_> = text.lines().map(|line| format!("  {}", clean(line))).collect();
-    lines.join("\n")
 }
 
 async fn end(client: &Client, listing: &str) -> Result<Report, Error> {

@@ -119,6 +119,11 @@ fn share(seen: &mut Seen, network: &Network) {
     for verb in ["show", "preview"] {
         seen.run(home, &format!("market {verb} {listing}"));
     }
+    let table: String = (0..40_000).map(|row| format!("{row},x\n")).collect();
+    fs::write(network.folder.path().join("rows.csv"), format!("id,what\n{table}")).unwrap();
+    seen.run(home, &format!("put {folder}/rows.csv --for 20h --yes"));
+    let sold = seen.run(home, "sell rows.csv --price 1 --show-first 2 --sample 300KB.. --yes");
+    seen.run(home, &format!("market preview {}", text(&sold, "listing")));
     seen.run(home, "vault status");
     seen.run(home, "market list");
     seen.run(home, "ls --all -r");

@@ -243,6 +243,7 @@ fn limits_table() -> String {
         CELL_PLAIN_BYTES,
         SHARD_BYTES_MAX,
         SLICE_BYTES,
+        CHOSEN_CELLS_MAX,
         SHARDS_MAX,
         TRANSACTION_BYTES_MAX,
         BLOCK_BYTES_MAX,

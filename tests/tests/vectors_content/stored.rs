@@ -160,9 +160,12 @@ fn previews() {
         let manifest = Manifest::from_bytes(&bytes(case, "manifest")).unwrap();
         let preview = Preview::from_bytes(&bytes(case, "preview")).unwrap();
         match preview.open(&manifest, &seed, count) {
-            Ok(cells) => {
-                let plain: Vec<_> = cells.iter().map(|(_, plain)| hex(plain)).collect();
-                same(json!(plain) == case["plain"])
+            Ok(opened) => {
+                let hexed = |cells: &[(u64, Vec<u8>)]| {
+                    json!(cells.iter().map(|(_, plain)| hex(plain)).collect::<Vec<_>>())
+                };
+                let (drawn, chosen) = (hexed(&opened.drawn), hexed(&opened.chosen));
+                same(drawn == case["plain"] && chosen == case["chosen"])
             }
             Err(error) => outcome_of::<(), PreviewError>(Err(error)),
         }
@@ -216,6 +219,38 @@ fn picked() -> Vec<Value> {
     cases
 }
 
+/// Adds a changed preview: what it is, why it must fail, the outcome, the change.
+type Add<'a> = dyn FnMut(&str, &str, &str, &dyn Fn(&mut Preview)) + 'a;
+
+/// Previews with cells that a seller may not choose so.
+fn chosen_ones(preview: &Preview, cells: u64, add: &mut Add<'_>) {
+    let first = &preview.chosen[0];
+    add("none chosen", "other cells than those", "mismatch", &|of| of.chosen.clear());
+    add("one chosen twice", "not in order", "Order", &|of| of.chosen.insert(0, first.clone()));
+    add("chosen in disorder", "not in order", "Order", &|of| of.chosen.swap(0, 1));
+    add("chosen behind the end", "no such cell", "Order", &|of| {
+        let behind = PreviewCell { cell: cells, ..of.chosen[0].clone() };
+        of.chosen.push(behind);
+    });
+    add("33 chosen", "one too many, before their order is looked at", "TooMany", &|of| {
+        of.chosen = vec![first.clone(); 33];
+    });
+    add("32 chosen", "not too many, but not in order", "Order", &|of| {
+        of.chosen = vec![first.clone(); 32];
+    });
+    add("one chosen under another key", "it does not open", "Sealed", &|of| {
+        of.chosen[0].key[0] ^= 1;
+    });
+    add("a byte less of one chosen", "of the cell", "Size", &|of| {
+        of.chosen[1].sealed.pop();
+    });
+    add("no path to one chosen", "not in the file", "NotListed", &|of| of.chosen[1].path.clear());
+    add("neither", "drawn ones are judged first", "OtherCells", &|of| {
+        of.cells.clear();
+        of.chosen.clear();
+    });
+}
+
 /// Previews of small files: a file of one stripe with padding in it, and one of two stripes' cells.
 fn opened() -> Vec<Value> {
     let mut cases = Vec::new();
@@ -231,12 +266,17 @@ fn opened() -> Vec<Value> {
         };
         let seed = Hash([7; 32]);
         let wanted = picks(&seed, stored.layout.cells(), count);
-        let preview = Preview { cells: wanted.iter().map(|cell| make(*cell)).collect() };
-        let plain: Vec<_> = preview.open(&stored.manifest, &seed, count).unwrap();
-        let plain: Vec<_> = plain.iter().map(|(_, bytes)| hex(bytes)).collect();
+        let opened = wanted.iter().map(|cell| make(*cell)).collect();
+        let own = 0..stored.layout.cells().min(2);
+        let preview = Preview { cells: opened, chosen: own.map(make).collect() };
+        let opened = preview.open(&stored.manifest, &seed, count).unwrap();
+        let hexed = |cells: &[(u64, Vec<u8>)]| -> Vec<String> {
+            cells.iter().map(|(_, bytes)| hex(bytes)).collect()
+        };
+        let (plain, chosen) = (hexed(&opened.drawn), hexed(&opened.chosen));
         let input = json!({
             "manifest": hex(&stored.manifest.to_bytes()), "seed": seed.to_string(), "count": count,
-            "preview": hex(&preview.to_bytes()), "plain": plain,
+            "preview": hex(&preview.to_bytes()), "plain": plain, "chosen": chosen,
         });
         let name = format!("{count} of {required}/{total}, {length} bytes");
         let good = case(&name, "opened for everyone", &input, json!({}), "ok");
@@ -257,6 +297,7 @@ fn opened() -> Vec<Value> {
         add("a byte more", "of the cell", "Size", &|of| of.cells[0].sealed.push(0));
         add("no path", "not in the file", "NotListed", &|of| of.cells[0].path.clear());
         add("a path bent", "not in the file", "NotListed", &|of| of.cells[0].path[0].0[0] ^= 1);
+        chosen_ones(&preview, stored.layout.cells(), &mut add);
         let other = json!({ "manifest": flip(&good, "manifest", 92) });
         cases.push(case(&format!("{name}, other root"), "another file", &good, other, "NotListed"));
         cases.push(good);

@@ -214,7 +214,7 @@ pub(crate) fn manifest() -> Manifest {
 
 fn preview() -> Preview {
     let cell = PreviewCell { cell: 31, key: [32; 32], sealed: vec![33; 16], path: vec![ROOT] };
-    Preview { cells: vec![cell] }
+    Preview { cells: vec![cell.clone()], chosen: vec![PreviewCell { cell: 33, ..cell }] }
 }
 
 fn vault() -> VaultKey {
