@@ -3,6 +3,8 @@
 //! - [`sell`](Market::sell): a vault among custodians once, then per listing a description, the terms, the preview;
 //! - [`listings`](Market::listings), [`preview`](Market::preview): what is for sale, and what is open of it: cells that
 //!   the seller could not choose, and others that the seller chose;
+//! - [`fresh_preview`](Market::fresh_preview), [`answering`](Market::answering): cells that a viewer's own number picks,
+//!   and the seller who opens them while it is online;
 //! - [`buy`](Market::buy): escrow, the custodians' releases, the key, the grant;
 //! - [`orders`](Market::orders), [`get`](Market::get): reading a bought file, and checking that it is the one that was
 //!   listed;
@@ -31,6 +33,7 @@
 //! ```
 
 mod ahead;
+mod answering;
 mod buy;
 mod care;
 mod cared;
@@ -39,6 +42,7 @@ mod custody;
 mod description;
 mod dispute;
 mod examine;
+mod fresh;
 mod goods;
 mod listings;
 mod orders;
@@ -50,6 +54,7 @@ mod vault;
 
 use std::{ops::Deref, sync::Arc};
 
+pub use answering::{Answering, ViewerLimits};
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
 pub use cared::{CareSums, CareView, LATELY, UncareReport};
@@ -58,6 +63,7 @@ pub use custody::{
 };
 pub use dispute::{DisputeOutcome, DisputeReport};
 pub use examine::{Examined, Finding, Wrong};
+pub use fresh::FreshCells;
 pub use goods::{CheckedListing, Checks, Sale};
 pub use listings::{ListingDetail, ListingFilter, ListingView};
 pub use orders::{OrderDetail, OrderView};

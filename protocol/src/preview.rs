@@ -16,7 +16,7 @@ use crate::{
         FileKey, Layout, LayoutError, Manifest,
         seal::{self, LeafParts, SealError},
     },
-    id::Hash,
+    id::{Hash, ListingId},
     limits::CHOSEN_CELLS_MAX,
     merkle, record,
 };
@@ -25,8 +25,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PreviewError {
-    /// Other cells than the beacon picked.
-    #[error("the preview shows other cells than the beacon picked")]
+    /// Other cells than the beacon or the viewer's own number picked.
+    #[error("the preview shows other cells than those that were picked")]
     OtherCells,
     /// More chosen cells than a preview may have.
     #[error("the preview shows {count} cells that the seller chose, more than {CHOSEN_CELLS_MAX}")]
@@ -113,6 +113,30 @@ pub fn picks(seed: &Hash, cells: u64, count: u8) -> Vec<u64> {
         }
     }
     picked.into_iter().collect()
+}
+
+/// The seed of a fresh preview: a viewer's own number picks the cells of one listing of one file.
+#[must_use]
+pub fn fresh_seed(content_root: &Hash, listing: &ListingId, nonce: &[u8; 32]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("symbolon 2026 fresh preview v1");
+    hasher.update(&content_root.0).update(&listing.0).update(nonce);
+    Hash(hasher.finalize().into())
+}
+
+/// The cells that a seller answered a viewer's own number with, after checks that the number picked them and that they
+/// are part of the listed file.
+pub fn open_fresh(
+    cells: &[PreviewCell],
+    manifest: &Manifest,
+    (listing, nonce): (&ListingId, &[u8; 32]),
+    count: u8,
+) -> Result<Vec<(u64, Vec<u8>)>, PreviewError> {
+    let seed = fresh_seed(&manifest.content_root, listing, nonce);
+    let picked = picks(&seed, manifest.layout()?.cells(), count);
+    if !cells.iter().map(|cell| cell.cell).eq(picked) {
+        return Err(PreviewError::OtherCells);
+    }
+    cells.iter().map(|cell| Ok((cell.cell, cell.open(manifest)?))).collect()
 }
 
 /// The bytes of the file in a cell: their start and their number.
@@ -307,6 +331,37 @@ mod tests {
         assert_eq!(chosen(vec![cell.clone()]).map(|opened| opened.chosen.len()), Ok(1));
         assert!(matches!(chosen(vec![flipped]), Err(PreviewError::Sealed { cell: 1, .. })));
         assert_eq!(chosen(vec![cell.clone(), cell]), Err(PreviewError::Order));
+    }
+
+    #[test]
+    fn a_viewers_own_number_picks_the_cells_of_one_listing() {
+        let (key, plain, manifest, leaves) = file(400_001);
+        let layout = manifest.layout().unwrap();
+        let (listing, nonce) = (ListingId([3; 16]), [4; 32]);
+        let make = |cell| {
+            let (start, count) = cell_range(&layout, cell).unwrap();
+            let start = usize::try_from(start).unwrap();
+            PreviewCell::make(&layout, &key, cell, &plain[start..start + count], &leaves).unwrap()
+        };
+        let seed = fresh_seed(&manifest.content_root, &listing, &nonce);
+        let cells: Vec<_> = picks(&seed, layout.cells(), 2).into_iter().map(make).collect();
+        let opened = open_fresh(&cells, &manifest, (&listing, &nonce), 2).unwrap();
+        assert!(opened.iter().map(|(cell, _)| cell).eq(cells.iter().map(|cell| &cell.cell)));
+        let refused = |cells: &[PreviewCell], listing, nonce, count| {
+            open_fresh(cells, &manifest, (&listing, &nonce), count).unwrap_err()
+        };
+        assert_eq!(refused(&cells[..1], listing, nonce, 2), PreviewError::OtherCells);
+        assert_eq!(refused(&cells, listing, nonce, 1), PreviewError::OtherCells);
+        let others = (0..=255).map(|byte| [byte; 32]).find(|nonce| {
+            let seed = fresh_seed(&manifest.content_root, &listing, nonce);
+            !picks(&seed, layout.cells(), 2).iter().eq(cells.iter().map(|cell| &cell.cell))
+        });
+        assert_eq!(refused(&cells, listing, others.unwrap(), 2), PreviewError::OtherCells);
+        let mut flipped = cells.clone();
+        flipped[1].sealed[0] ^= 1;
+        assert!(matches!(refused(&flipped, listing, nonce, 2), PreviewError::Sealed { .. }));
+        let other = fresh_seed(&manifest.content_root, &ListingId([5; 16]), &nonce);
+        assert_ne!(other, seed, "another listing of the same file");
     }
 
     #[test]

@@ -421,6 +421,14 @@ def preview_picks(seed, cells, count):
     return sorted(picked)
 
 
+def open_fresh(of, listing, nonce, count, cells):
+    """The cells of a fresh preview, after checks that the viewer's number picked them and that they are part of the file."""
+    seed = derive("symbolon 2026 fresh preview v1", of["content_root"] + listing + nonce)
+    if [cell["cell"] for cell in cells] != preview_picks(seed, Layout(of["required"], of["total"], of["length"]).cells, count):
+        raise No("OtherCells")
+    return open_public(of, cells)
+
+
 def open_preview(of, seed, count, posted):
     """The public cells, after checks that the beacon picked them and that they are part of the listed file."""
     cells = Layout(of["required"], of["total"], of["length"]).cells
@@ -565,10 +573,16 @@ def run_preview(case):
     return _same([plain.hex() for plain in drawn] == case["plain"] and [plain.hex() for plain in chosen] == case["chosen"])
 
 
+def run_fresh(case):
+    of, posted = decode("Manifest", _hex(case, "manifest")), decode("Preview", _hex(case, "preview"))
+    found = open_fresh(of, _hex(case, "listing"), _hex(case, "nonce"), case["count"], posted["cells"])
+    return _same([plain.hex() for plain in found] == case["plain"])
+
+
 VECTORS = {
     "content/keys.json": run_keys, "content/layout.json": run_layout, "content/cells.json": run_cells,
     "content/parity.json": run_parity, "content/mask.json": run_mask, "content/roots.json": run_roots,
     "content/files.json": run_files, "content/primitives.json": run_primitives,
     "content/stored.json": run_stored, "content/schemes.json": run_schemes,
-    "content/preview.json": run_preview,
+    "content/preview.json": run_preview, "content/fresh.json": run_fresh,
 }

@@ -5,16 +5,17 @@ use serde_json::Value;
 use symbolon_client::{
     self as client, BuyOutcome, BuyReport, DisputeReport, EndReport, Kept, ListingDetail,
     ListingView, OrderDetail, OrderView, PreviewCell, SalePlan, SellOutcome, SellReport,
-    market::{ColumnType, Conformity, PreviewView, Rows, Schema, TableFormat},
+    market::{ColumnType, Conformity, FreshCells, PreviewView, Rows, Schema, TableFormat},
 };
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, ListingId, OrderId},
+    id::{AccountId, Hash, ListingId, OrderId},
     ledger::rows,
 };
 
 use crate::{
     get::FileFetched,
+    network::Ready,
     plain::{Id, Money},
     vault::Custody,
 };
@@ -286,6 +287,42 @@ impl Preview {
             conforms: view.conformity.as_ref().map(|is| *is == Conformity::Conforms),
         }
     }
+}
+
+/// Cells that a viewer's own number picked, opened by the seller just now.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FreshPreview {
+    /// The listing.
+    pub listing: Id,
+    /// The number.
+    pub nonce: Id,
+    /// The cells: the seller could not choose them.
+    pub fresh_cells: Vec<Cell>,
+}
+
+impl FreshPreview {
+    /// What a seller opened of a listing.
+    #[must_use]
+    pub fn new(listing: &ListingId, fresh: &FreshCells) -> Self {
+        Self {
+            listing: listing.into(),
+            nonce: (&Hash(fresh.nonce)).into(),
+            fresh_cells: fresh.cells.iter().map(Cell::from).collect(),
+        }
+    }
+}
+
+/// A seller who answers viewers.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ViewersReady {
+    /// That it answers.
+    pub event: Ready,
+    /// Who.
+    pub seller: Id,
+    /// Where.
+    pub addresses: Vec<String>,
 }
 
 /// The columns of a table.

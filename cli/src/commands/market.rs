@@ -1,6 +1,7 @@
 //! `symbolon market`: what is for sale.
 
 mod preview;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ Examples:
   symbolon market list penguins --max-price 10
   symbolon market show 3f2a
   symbolon market preview 3f2a
+  symbolon market preview 3f2a --fresh
+  symbolon market serve --listen 0.0.0.0:4160
   symbolon market end 3f2a")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -49,14 +52,24 @@ enum Verb {
         listing: String,
     },
     /// Show what anyone may see of the file, checked against the file that is sold
-    #[command(after_help = "Example:\n  symbolon market preview 3f2a --output cells/")]
+    #[command(
+        after_help = "Examples:\n  symbolon market preview 3f2a --output cells/\n  symbolon market preview 3f2a --fresh --cells 4"
+    )]
     Preview {
         /// The listing's id, or as many of its first digits as are unique
         listing: String,
+        /// Draw a number and have the seller, who must be online, open the cells that it picks
+        #[arg(long)]
+        fresh: bool,
+        /// How many cells your number picks
+        #[arg(long, default_value_t = 2, requires = "fresh", value_name = "CELLS")]
+        cells: u8,
         /// Write each cell to a file in this folder
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Open cells of your listings that viewers' own numbers pick, while it runs
+    Serve(serve::Args),
     /// End one of your listings; orders that were made before go on
     #[command(after_help = "Example:\n  symbolon market end 3f2a")]
     End {
@@ -80,17 +93,32 @@ struct ListArgs {
     ended: bool,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+impl Args {
+    /// Whether the command runs until it is stopped.
+    pub(crate) fn runs_on(&self) -> bool {
+        matches!(self.verb, Some(Verb::Serve(_)))
+    }
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let verb = args.verb.unwrap_or_else(|| Verb::List(ListArgs::default()));
+    let verb = match verb {
+        Verb::Serve(args) => return serve::run(args, context).await,
+        verb => verb,
+    };
     let client = context.client().await?;
     let report = match verb {
         Verb::List(args) => list(&client, args, context).await,
         Verb::Show { listing } => show(&client, &listing).await,
-        Verb::Preview { listing, output } => preview::run(&client, &listing, output).await,
+        Verb::Preview { listing, fresh, cells, output } => {
+            let fresh = fresh.then_some(cells);
+            preview::run(&client, &listing, fresh, output).await
+        }
+        Verb::Serve(_) => Err(Error::internal("it serves elsewhere")),
         Verb::End { listing } => end(&client, &listing).await,
     };
     context::close(client).await;
-    report
+    context.out.report(&report?)
 }
 
 /// The listing whose digits begin with `text`, when exactly one does.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use symbolon_client::{
     ClientError, Custodians, SalePlan, SellOptions, SellReport, USUAL_LICENCE, market::TableFound,
 };
+use symbolon_net::Announced;
 use symbolon_protocol::{
     Amount, Millis,
     id::NodeId,
@@ -78,6 +79,9 @@ pub(crate) struct Args {
     /// Show everyone the cells of these bytes too, as START..END; may be given several times
     #[arg(long = "sample", value_name = "START..END", value_parser = units::range)]
     samples: Vec<ByteRange>,
+    /// An address at which you answer viewers with market serve; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    answer_at: Vec<Announced>,
     /// Do not say the columns of a table in the description
     #[arg(long)]
     no_columns: bool,
@@ -121,6 +125,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> 
         show_first: args.show_first,
         samples: samples(&args.samples)?,
         says_columns: !args.no_columns,
+        answers_at: args.answer_at,
         epochs: args.term.map(|term| term.epochs(chain.params.epoch_ms)),
         cost_max: args.max_cost,
         custodians: Custodians { named: args.custodians, without: args.without, own: args.own },

@@ -1,9 +1,9 @@
 //! What a listing shows of its file, with real processes: which cells were drawn and which the seller chose, the columns
 //! that the seller says, and the rows that are proven.
 
-use std::fs;
+use std::{fs, net::UdpSocket};
 
-use crate::common::{Network, fails};
+use crate::common::{Network, Server, fails, words};
 use serde_json::{Value, json};
 
 /// An epoch that does not end during a test.
@@ -120,4 +120,67 @@ fn a_file_of_another_kind_says_no_columns() {
     network.run(&format!("put {} kept.jsonl --for 20h --as seller --yes", path.display())).ok();
     let kept = network.run("sell kept.jsonl --price 7 --as seller --no-columns --yes").ok();
     assert_eq!(kept["schema"], Value::Null);
+}
+
+#[test]
+fn a_viewers_own_number_is_answered_within_what_the_seller_allows() {
+    let network = Network::start(5, LONG);
+    for who in ["seller", "viewer", "late"] {
+        network.identity(who);
+    }
+    let (text, path) = (table(), network.folder.path().join("birds.csv"));
+    fs::write(&path, &text).unwrap();
+    network.run(&format!("put {} --for 20h --as seller --yes", path.display())).ok();
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sold = format!("sell birds.csv --price 7 --answer-at {address} --as seller --yes");
+    let sold = network.run(&sold).ok();
+    let listing = sold["listing"].as_str().unwrap();
+    let fresh =
+        |who: &str| network.run(&format!("market preview {listing} --fresh --cells 3 --as {who}"));
+    fails(fresh("viewer"), 6, "its seller is not online");
+
+    let serve = format!("market serve --listen {address} --cells 4 --each 1000 --as seller");
+    let mut server = Server::start(&network.home(), words(&serve));
+    assert_eq!(server.ready["addresses"], json!([address.to_string()]));
+    fails(network.run(&serve), 13, "answering viewers");
+    let mut nonces = Vec::new();
+    let mut opened = std::collections::BTreeSet::new();
+    let mut ask = |who: &str| {
+        let done = fresh(who);
+        if done.code != Some(0) {
+            fails(done, 5, "as many cells were opened for viewers as the seller allows");
+            return false;
+        }
+        let seen = done.ok();
+        assert_eq!(seen["fresh_cells"].as_array().unwrap().len(), 3, "{seen}");
+        for cell in seen["fresh_cells"].as_array().unwrap() {
+            let of = |field: &str| usize::try_from(cell[field].as_u64().unwrap()).unwrap();
+            let (offset, length) = (of("offset"), of("length"));
+            assert_eq!(cell["text"].as_str(), Some(&text[offset..offset + length]), "{cell}");
+            opened.insert(of("cell"));
+        }
+        assert!(opened.len() <= 4, "more than the seller allows: {opened:?}");
+        nonces.push(seen["nonce"].clone());
+        true
+    };
+    assert!(ask("viewer"));
+    // A crash forgets none: four cells are all there will ever be, and three of them are open.
+    server.kill_and_restart(&network.home());
+    let answered = (0..8).filter(|_| ask("late")).count();
+    assert!(answered < 8, "with about twenty cells, eight draws do not fall on the same four");
+    server.kill_and_restart(&network.home());
+    assert!((0..3).filter(|_| ask("viewer")).count() < 3);
+    nonces.sort_by_key(Value::to_string);
+    nonces.dedup();
+    assert!(!nonces.is_empty(), "each viewer draws its own number");
+
+    let said = network.run_plain(&format!("market preview {listing} --as viewer"));
+    assert!(said.contains("drawn by the ledger's beacon"), "{said}");
+    let other = network.folder.path().join("notes.txt");
+    fs::write(&other, "notes").unwrap();
+    network.run(&format!("put {} --for 20h --as seller --yes", other.display())).ok();
+    let sold = network.run("sell notes.txt --price 7 --as seller --yes").ok();
+    let silent = sold["listing"].as_str().unwrap();
+    let none = network.run(&format!("market preview {silent} --fresh --as viewer"));
+    fails(none, 3, "its seller answers no viewers");
 }

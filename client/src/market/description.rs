@@ -2,12 +2,17 @@
 //! writes, and what a viewer reads of it.
 
 use serde::{Deserialize, Serialize};
+use symbolon_net::PeerAddress;
+use symbolon_protocol::limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 
 use super::table::{COLUMNS_MAX, Column, ColumnType, NAME_BYTES_MAX, Schema, TableFormat};
 use crate::error::ClientError;
 
 /// What stands before the name of a type in schema.org.
 const SCHEMA_ORG: &str = "https://schema.org/";
+
+/// What stands before the address of a seller who answers viewers.
+const VIEWERS: &str = "symbolon-preview://";
 
 /// What a description says.
 pub(super) struct Described<'a> {
@@ -20,6 +25,8 @@ pub(super) struct Described<'a> {
     pub(super) length: u64,
     /// Its columns, if it is a table.
     pub(super) schema: Option<&'a Schema>,
+    /// Where its seller answers viewers.
+    pub(super) answering: Option<&'a PeerAddress>,
 }
 
 /// Its members stand in this order.
@@ -35,6 +42,15 @@ struct Dataset<'a> {
     distribution: [Download<'a>; 1],
     #[serde(rename = "variableMeasured", skip_serializing_if = "Option::is_none")]
     columns: Option<Vec<Variable<'a>>>,
+    #[serde(rename = "potentialAction", skip_serializing_if = "Option::is_none")]
+    answering: Option<View>,
+}
+
+#[derive(Serialize)]
+struct View {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    target: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +96,10 @@ pub(super) fn describe(of: &Described<'_>) -> Result<Vec<u8>, ClientError> {
             format: of.schema.map(|schema| schema.format.media_type()),
         }],
         columns,
+        answering: of.answering.map(|peer| {
+            let target = |address: &String| format!("{VIEWERS}{}@{address}", peer.id);
+            View { kind: "ViewAction", target: peer.addresses.iter().map(target).collect() }
+        }),
     };
     serde_json::to_vec(&dataset).map_err(|error| ClientError::Internal(error.to_string()))
 }
@@ -105,6 +125,36 @@ struct ListedVariable {
     of: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct ListedAnswering {
+    #[serde(rename = "potentialAction")]
+    answering: ListedView,
+}
+
+#[derive(Deserialize)]
+struct ListedView {
+    target: Vec<String>,
+}
+
+/// Where a description says that the seller answers viewers. None if it says nothing, or no address that can be.
+pub(super) fn listed_answering(document: &[u8]) -> Option<PeerAddress> {
+    let listed: ListedAnswering = serde_json::from_slice(document).ok()?;
+    let mut peer: Option<PeerAddress> = None;
+    for target in listed.answering.target {
+        let (id, address) = target.strip_prefix(VIEWERS)?.split_once('@')?;
+        let id = id.parse().ok()?;
+        let peer = peer.get_or_insert_with(|| PeerAddress { id, addresses: Vec::new() });
+        if peer.id != id
+            || peer.addresses.len() == ADDRESSES_MAX
+            || ADDRESS_BYTES_MAX < address.len()
+        {
+            return None;
+        }
+        peer.addresses.push(address.to_owned());
+    }
+    peer
+}
+
 /// The columns that a description says the file has. None if it says none, or some that cannot be.
 pub(super) fn listed_schema(document: &[u8]) -> Option<Schema> {
     let listed: Listed = serde_json::from_slice(document).ok()?;
@@ -122,6 +172,8 @@ pub(super) fn listed_schema(document: &[u8]) -> Option<Schema> {
 
 #[cfg(test)]
 mod tests {
+    use symbolon_protocol::id::PeerId;
+
     use super::*;
 
     const OF: Described<'_> = Described {
@@ -131,6 +183,7 @@ mod tests {
         file: "data.csv",
         length: 7,
         schema: None,
+        answering: None,
     };
 
     #[test]
@@ -151,6 +204,35 @@ mod tests {
                    {\"@type\":\"PropertyValue\",\"name\":\"none\"}]}";
         assert_eq!(with, format!("{begin}{end}"));
         assert_eq!(listed_schema(with.as_bytes()), Some(schema));
+    }
+
+    #[test]
+    fn a_description_says_where_its_seller_answers() {
+        let addresses = vec!["192.0.2.7:1".to_owned(), "a.example:2".to_owned()];
+        let peer = PeerAddress { id: PeerId([7; 32]), addresses };
+        let document = describe(&Described { answering: Some(&peer), ..OF }).unwrap();
+        assert_eq!(listed_answering(&document), Some(peer.clone()));
+        assert_eq!(listed_answering(&describe(&OF).unwrap()), None);
+        let id = peer.id;
+        let target = |targets: &[String]| {
+            let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
+            let text = format!("{{\"potentialAction\":{{\"target\":[{}]}}}}", targets.join(","));
+            listed_answering(text.as_bytes())
+        };
+        let good = format!("{VIEWERS}{id}@192.0.2.7:1");
+        assert!(target(&vec![good.clone(); ADDRESSES_MAX]).is_some());
+        assert_eq!(target(&vec![good.clone(); ADDRESSES_MAX + 1]), None);
+        let other = format!("{VIEWERS}{}@192.0.2.7:1", PeerId([8; 32]));
+        for bad in [
+            vec![],
+            vec![good.clone(), other],
+            vec![format!("https://{id}@192.0.2.7:1")],
+            vec![format!("{VIEWERS}7@192.0.2.7:1")],
+            vec![format!("{VIEWERS}{id}")],
+            vec![format!("{VIEWERS}{id}@{}", "a".repeat(ADDRESS_BYTES_MAX + 1))],
+        ] {
+            assert_eq!(target(&bad), None, "{bad:?}");
+        }
     }
 
     #[test]

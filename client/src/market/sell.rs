@@ -10,6 +10,7 @@ mod preview;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use symbolon_net::{Announced, PeerAddress};
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
@@ -25,6 +26,7 @@ use symbolon_protocol::{
         },
         transaction::Action,
     },
+    limits::ADDRESSES_MAX,
 };
 
 use crate::{
@@ -78,6 +80,8 @@ pub struct SellOptions {
     pub samples: Vec<(u64, u64)>,
     /// Whether the description of a table says its columns.
     pub says_columns: bool,
+    /// Addresses at which the seller will [answer viewers](Market::answering): the description says them.
+    pub answers_at: Vec<Announced>,
     /// Number of epochs for which the description, the leaf list and the preview are stored. Without a value they are
     /// stored as long as the file.
     pub epochs: Option<u64>,
@@ -109,6 +113,7 @@ impl Default for SellOptions {
             show_first: 0,
             samples: Vec::new(),
             says_columns: true,
+            answers_at: Vec::new(),
             epochs: None,
             cost_max: None,
             custodians: Custodians::default(),
@@ -378,10 +383,40 @@ impl Market {
         let (bond, cost) = (bond_min(params, options.price), Amount::ZERO);
         let mut shown = choose(&layout, options, preview_cells)?;
         let table = self.table_of(entry, &layout, options, &mut shown).await?;
-        let document = describe_sale(entry, options, &table)?;
+        let document = self.describe_sale(entry, options, &table)?;
         let plan =
             SalePlan { access_ms, window_ms, bond, epochs, sold_until_ms, cost, shown, table };
         Ok(Checked { plan, preview_cells, document })
+    }
+
+    /// The description of a file that is for sale.
+    fn describe_sale(
+        &self,
+        entry: &Found,
+        options: &SellOptions,
+        table: &TableFound,
+    ) -> Result<Vec<u8>, ClientError> {
+        let addresses: Vec<_> = options.answers_at.iter().map(ToString::to_string).collect();
+        if ADDRESSES_MAX < addresses.len() {
+            let why = format!("at most {ADDRESSES_MAX} addresses of the seller can be said");
+            return Err(ClientError::Usage(why));
+        }
+        let peer = PeerAddress { id: self.identity().peer(), addresses };
+        let document = describe(&Described {
+            title: &options.title,
+            description: &options.description,
+            licence_text: &options.licence_text,
+            file: &shown(entry.name.last()),
+            length: entry.length,
+            schema: table.schema(),
+            answering: Some(&peer).filter(|peer| !peer.addresses.is_empty()),
+        })?;
+        if document.len() as u64 > PUBLIC_BYTES_MAX {
+            let why =
+                format!("the description may have {PUBLIC_BYTES_MAX} bytes: no buyer reads more");
+            return Err(ClientError::Usage(why));
+        }
+        Ok(document)
     }
 
     /// Lists a file for sale.
@@ -601,27 +636,6 @@ impl Market {
         let entry = self.store_public(source, &request, &Progress::silent()).await?;
         Ok(PublicRef { manifest: entry.manifest, key: entry.key.expose(), hash })
     }
-}
-
-/// The description of a file that is for sale.
-fn describe_sale(
-    entry: &Found,
-    options: &SellOptions,
-    table: &TableFound,
-) -> Result<Vec<u8>, ClientError> {
-    let document = describe(&Described {
-        title: &options.title,
-        description: &options.description,
-        licence_text: &options.licence_text,
-        file: &shown(entry.name.last()),
-        length: entry.length,
-        schema: table.schema(),
-    })?;
-    if document.len() as u64 > PUBLIC_BYTES_MAX {
-        let why = format!("the description may have {PUBLIC_BYTES_MAX} bytes: no buyer reads more");
-        return Err(ClientError::Usage(why));
-    }
-    Ok(document)
 }
 
 /// Half of a time span, rounded down to whole days, hours, minutes or seconds, and 30 days at most.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use symbolon_protocol::{
     Decode, Encode,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme, SegmentCoder},
-    id::{Hash, hex},
+    id::{Hash, ListingId, hex},
     merkle::Builder,
-    preview::{Preview, PreviewCell, PreviewError, cell_range, picks},
+    preview::{Preview, PreviewCell, PreviewError, cell_range, fresh_seed, open_fresh, picks},
 };
 
 use crate::{FILE_KEY, array, bytes, case, counting, flip, key, number, outcome_of, replay, same};
@@ -145,6 +145,83 @@ fn schemes() {
         let found = found(number(case, "nodes"));
         same(found.as_object().unwrap().iter().all(|(name, value)| case[name] == *value))
     });
+}
+
+#[test]
+fn fresh_previews() {
+    replay("fresh.json", &fresh(), |case| {
+        let manifest = Manifest::from_bytes(&bytes(case, "manifest")).unwrap();
+        let cells = Preview::from_bytes(&bytes(case, "preview")).unwrap().cells;
+        let of = (&ListingId(array(case, "listing")), &array(case, "nonce"));
+        match open_fresh(&cells, &manifest, of, number(case, "count")) {
+            Ok(cells) => {
+                let plain: Vec<_> = cells.iter().map(|(_, plain)| hex(plain)).collect();
+                same(json!(plain) == case["plain"])
+            }
+            Err(error) => outcome_of::<(), PreviewError>(Err(error)),
+        }
+    });
+}
+
+/// Cells that a viewer's own number picks of a small file.
+fn fresh() -> Vec<Value> {
+    let (file, file_key) = (counting(2000), FileKey::from_bytes([9; 32]));
+    let stored = store(&file_key, MaskMode::ChaCha20, Scheme { required: 16, total: 32 }, &file);
+    let (listing, nonce, count) = (ListingId([3; 16]), [4; 32], 3);
+    let root = stored.manifest.content_root;
+    let make = |cell: u64| {
+        let (start, bytes) = cell_range(&stored.layout, cell).unwrap();
+        let start = usize::try_from(start).unwrap().min(file.len());
+        PreviewCell::make(
+            &stored.layout,
+            &file_key,
+            cell,
+            &file[start..start + bytes],
+            &stored.leaves,
+        )
+        .unwrap()
+    };
+    let cells = |listing, nonce| {
+        let picked = picks(&fresh_seed(&root, &listing, &nonce), stored.layout.cells(), count);
+        Preview { cells: picked.into_iter().map(make).collect(), chosen: vec![] }
+    };
+    let preview = cells(listing, nonce);
+    let plain = open_fresh(&preview.cells, &stored.manifest, (&listing, &nonce), count).unwrap();
+    let plain: Vec<_> = plain.iter().map(|(_, plain)| hex(plain)).collect();
+    let input = json!({
+        "manifest": hex(&stored.manifest.to_bytes()), "listing": listing.to_string(),
+        "nonce": hex(&nonce), "count": count, "preview": hex(&preview.to_bytes()), "plain": plain,
+    });
+    let good = case("3 of 16", "those that the number picks", &input, json!({}), "ok");
+    let mut cases = Vec::new();
+    let mut add = |what: &str, why: &str, outcome: &str, other: Preview| {
+        let changes = json!({ "preview": hex(&other.to_bytes()) });
+        cases.push(case(&format!("3 of 16, {what}"), why, &good, changes, outcome));
+    };
+    let of = cells(ListingId([5; 16]), nonce);
+    add("of another listing", "the number is for one listing", "OtherCells", of);
+    add("of another number", "the seller has chosen", "OtherCells", cells(listing, [6; 32]));
+    let changed = |change: &dyn Fn(&mut Vec<PreviewCell>)| {
+        let mut other = preview.clone();
+        change(&mut other.cells);
+        other
+    };
+    let less = changed(&|cells| drop(cells.pop()));
+    add("one less", "not all that were picked", "OtherCells", less);
+    let more = changed(&|cells| cells.push(cells[0].clone()));
+    add("one twice", "one too many", "OtherCells", more);
+    add("in disorder", "in file order", "OtherCells", changed(&|cells| cells.swap(0, 1)));
+    add("none", "nothing is opened", "OtherCells", changed(&|cells| cells.clear()));
+    add("a bit", "it does not open", "Sealed", changed(&|cells| cells[1].sealed[0] ^= 1));
+    let short = changed(&|cells| {
+        cells[2].sealed.pop();
+    });
+    add("a byte less", "of the cell", "Size", short);
+    add("no path", "not in the file", "NotListed", changed(&|cells| cells[0].path.clear()));
+    let other = json!({ "count": 2 });
+    cases.push(case("3 of 16, two wanted", "one too many", &good, other, "OtherCells"));
+    cases.push(good);
+    cases
 }
 
 #[test]

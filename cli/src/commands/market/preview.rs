@@ -6,7 +6,8 @@ use symbolon_client::{
     Client, PreviewCell,
     market::{Conformity, PreviewView, Rows, Schema},
 };
-use symbolon_view::market::Preview;
+use symbolon_protocol::id::ListingId;
+use symbolon_view::market::{FreshPreview, Preview};
 
 use super::find;
 use crate::{
@@ -25,9 +26,13 @@ const VALUE_SHOWN: usize = 24;
 pub(super) async fn run(
     client: &Client,
     listing: &str,
+    fresh: Option<u8>,
     output: Option<PathBuf>,
 ) -> Result<Report, Error> {
     let id = find(client, listing).await?;
+    if let Some(count) = fresh {
+        return drawn_here(client, &id, count, output).await;
+    }
     let view = client.preview(&id).await?;
     let cells = &view.cells;
     if cells.drawn.is_empty() && cells.chosen.is_empty() && view.schema.is_none() {
@@ -43,6 +48,25 @@ pub(super) async fn run(
     }
     for cell in &cells.chosen {
         let who = "chosen by the seller, so it says nothing of the rest of the file";
+        report = shown(report, cell, who);
+    }
+    Ok(report)
+}
+
+/// Shows the cells that a number of this viewer's own picks.
+async fn drawn_here(
+    client: &Client,
+    id: &ListingId,
+    count: u8,
+    output: Option<PathBuf>,
+) -> Result<Report, Error> {
+    let fresh = client.fresh_preview(id, count).await?;
+    if let Some(folder) = &output {
+        write(folder, fresh.cells.iter())?;
+    }
+    let mut report = Report::new(&FreshPreview::new(id, &fresh));
+    for cell in &fresh.cells {
+        let who = "drawn by your own number, answered by the seller just now";
         report = shown(report, cell, who);
     }
     Ok(report)

@@ -11,8 +11,8 @@ use symbolon_protocol::{
 
 use super::{Budget, layout};
 use crate::{
-    catalog::FileKind,
-    download::{LeavesWanted, Reading, spans},
+    catalog::{FileKind, ObjectEntry},
+    download::{LeavesWanted, spans},
     error::ClientError,
     library::{
         get::{GetOptions, Readable, Sink},
@@ -21,6 +21,7 @@ use crate::{
     },
     market::{Market, own::about_listing},
     progress::Progress,
+    reader::{Length, Reader},
     wallet::account::transaction_id,
 };
 
@@ -61,8 +62,8 @@ impl Market {
         }
         progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
         let opened = Preview {
-            cells: self.open_cells(entry, &layout, &cells).await?,
-            chosen: self.open_cells(entry, &layout, chosen).await?,
+            cells: self.open_cells(&entry.object, &layout, &cells).await?,
+            chosen: self.open_cells(&entry.object, &layout, chosen).await?,
         };
         let kind = FileKind::Preview { listing: id };
         let preview = self.publish(kind, opened.to_bytes(), epochs, budget).await?;
@@ -72,18 +73,21 @@ impl Market {
         Ok(cells)
     }
 
-    /// Opens cells of a file of this identity for everyone.
-    async fn open_cells(
+    /// Opens cells of a file of this identity, which is a whole object.
+    pub(crate) async fn open_cells(
         &self,
-        entry: &Found,
+        entry: &ObjectEntry,
         layout: &Layout,
         cells: &[u64],
     ) -> Result<Vec<PreviewCell>, ClientError> {
         if cells.is_empty() {
             return Ok(Vec::new());
         }
-        let key = entry.object.key.file_key();
+        let key = entry.key.file_key();
         let leaves = self.leaves_of(entry).await?;
+        let (reading, whole) = (self.own_reading(entry)?, (0, layout.length()));
+        let reader =
+            Reader::new(self.network(), reading, whole, Length::Known, &Progress::silent())?;
         let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
         let mut opened = Vec::new();
         for cell in cells {
@@ -91,7 +95,7 @@ impl Market {
             // A cell in the padding holds no bytes of the file and begins after its end.
             let plain = match length {
                 0 => Vec::new(),
-                _ => self.read_range(&entry.name, start, start + length as u64).await?,
+                _ => reader.read_at(start, start + length as u64).await?,
             };
             let made = PreviewCell::make(layout, &key, *cell, &plain, &leaves);
             opened.push(made.ok_or_else(missing)?);
@@ -132,8 +136,8 @@ impl Market {
 
     /// All content leaves of a file of this identity: those kept since it was put, or else computed
     /// by reading it again.
-    async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
-        let manifest = entry.manifest();
+    async fn leaves_of(&self, entry: &ObjectEntry) -> Result<Vec<Hash>, ClientError> {
+        let manifest = &entry.manifest;
         let layout = layout(manifest)?;
         let (object, cells, root) = (manifest.object, layout.cells(), manifest.content_root);
         if let Some(kept) =
@@ -141,8 +145,7 @@ impl Market {
         {
             return Ok(kept);
         }
-        let what = Readable::from(&entry.name);
-        let mut reading: Reading = self.resolve(&what).await?.reading;
+        let mut reading = self.own_reading(entry)?;
         reading.leaves = LeavesWanted::Yes;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let mut groups = self.network().read(reading, spans, &Progress::silent());
