@@ -1,6 +1,6 @@
 //! Errors of the crates below, as the user sees them.
 
-use symbolon_client::{ClientError, ErrorKind, TransferError};
+use symbolon_client::{ClientError, ErrorKind, NotFresh, TransferError};
 use symbolon_ledger::LedgerError;
 use symbolon_net::NetError;
 use symbolon_protocol::{
@@ -165,6 +165,15 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::GoodsOver { .. } | ClientError::GoodsEndEarly { .. } => {
             &["nothing was ordered; see what else is for sale with: symbolon market list"]
         }
+        ClientError::NotFresh { why: NotFresh::NoAddress, .. } => {
+            &["see the cells that a beacon drew with: symbolon market preview"]
+        }
+        ClientError::NotFresh { why: NotFresh::Offline, .. } => &[
+            "try again when the seller is online, or see the cells that a beacon drew with: symbolon market preview",
+        ],
+        ClientError::NotFresh { .. } => &[
+            "try again tomorrow, or see the cells that a beacon drew with: symbolon market preview",
+        ],
         ClientError::NoPreview(_) => {
             &["the seller opens it once the network has picked the cells; try again later"]
         }

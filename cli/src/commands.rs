@@ -43,6 +43,7 @@ pub(crate) fn runs_on(verb: &Verb) -> bool {
         Verb::Node(args) => args.runs_on(),
         Verb::Ledger(args) => args.runs_on(),
         Verb::Keep(args) => args.runs_on(),
+        Verb::Market(args) => args.runs_on(),
         _ => false,
     }
 }
@@ -61,6 +62,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Ledger(args) => return ledger::run(args, context).await,
         Verb::Verify(args) => return verify::run(args, context).await,
         Verb::Keep(args) => return keep::run(&args, context).await,
+        Verb::Market(args) => return market::run(args, context).await,
         Verb::Completions(args) => return completions::run(&args, context),
         // These print one report at the end.
         Verb::Down(args) => down::run(&args, context).await,
@@ -84,7 +86,6 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Grant(args) => grant::run(args, context).await,
         Verb::Sell(args) => sell::run(args, context).await,
         Verb::Vault(args) => vault::run(&args, context).await,
-        Verb::Market(args) => market::run(args, context).await,
         Verb::Buy(args) => buy::run(args, context).await,
         Verb::Order(args) => order::run(args, context).await,
         Verb::Orders(args) => orders::run(&args, context).await,

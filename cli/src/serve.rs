@@ -382,6 +382,19 @@ fn not_anothers(dir: &Path, file: &str, whose: &str) -> Result<(), Error> {
         ))
 }
 
+/// The endpoint of a seller who answers viewers.
+pub(crate) async fn viewers_endpoint(
+    secret: [u8; 32],
+    listen: SocketAddr,
+    congestion: Option<Congestion>,
+) -> Result<Endpoint, Error> {
+    if let Err(error) = probe(listen) {
+        return Err(taken(listen, &error));
+    }
+    let network = Network { congestion, ..Network::default() };
+    endpoint(secret, listen, &network, Alpn::Preview).await
+}
+
 async fn endpoint(
     secret: [u8; 32],
     address: SocketAddr,

@@ -9,6 +9,7 @@ use symbolon_protocol::{
     id::{ListingId, NodeId, OrderId},
     ledger::{FieldFault, OutOfRange, Status, rows::OrderState},
     session::NodeFault,
+    wire::preview::NotOpened,
 };
 use symbolon_store::is_full;
 use symbolon_transfer::{Reason, TransferError, faults_in_brackets};
@@ -44,6 +45,33 @@ pub enum ErrorKind {
     Locked,
     /// A bug, or damaged local state.
     Internal,
+}
+
+/// Why there is no fresh preview.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotFresh {
+    /// The description names no address.
+    #[error("its seller answers no viewers")]
+    NoAddress,
+    /// The seller does not answer.
+    #[error("its seller is not online")]
+    Offline,
+    /// The seller refused.
+    #[error("its seller does not open cells for you now: {}", words(*.0))]
+    Refused(NotOpened),
+}
+
+fn words(why: NotOpened) -> &'static str {
+    match why {
+        NotOpened::Malformed => "the seller's program does not understand the request",
+        NotOpened::NotHere => "the seller does not answer for this listing",
+        NotOpened::Count => "these are more cells than one number may pick",
+        NotOpened::Spent => "as many cells were opened for viewers as the seller allows",
+        NotOpened::Later => "you have had as many cells as one viewer may have for now",
+        NotOpened::Busy => "too many viewers ask at the same time",
+        NotOpened::Unable => "the seller cannot read the file now",
+    }
 }
 
 /// What of a purchase is not as it was listed.
@@ -269,6 +297,14 @@ pub enum ClientError {
     /// The seller has not posted a listing's preview yet.
     #[error("the seller has not posted the preview of listing {0} yet")]
     NoPreview(ListingId),
+    /// No cells were opened for this viewer.
+    #[error("no cells of listing {listing} were opened for you: {why}")]
+    NotFresh {
+        /// The listing.
+        listing: ListingId,
+        /// Why.
+        why: NotFresh,
+    },
     /// An order does not exist.
     #[error("the ledger has no order {0}: there was none, or its access ended long ago")]
     NoOrder(OrderId),
@@ -401,6 +437,9 @@ impl ClientError {
             | Self::Lost { .. }
             | Self::UploadLapsed { .. }
             | Self::NothingStored { .. } => ErrorKind::NotFound,
+            Self::NotFresh { why: NotFresh::NoAddress, .. } => ErrorKind::NotFound,
+            Self::NotFresh { why: NotFresh::Offline, .. } => ErrorKind::Unreachable,
+            Self::NotFresh { .. } => ErrorKind::NotAllowed,
             Self::NotEnoughCustodians { .. } => ErrorKind::NotEnough,
             Self::Ledger(_) | Self::NoAnswer { .. } => ErrorKind::Unreachable,
             Self::Transfer(error) => kind_of(error),

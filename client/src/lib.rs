@@ -97,7 +97,7 @@ use symbolon_transfer::{download, durability, place, progress, reader};
 
 pub use client::Client;
 pub use connect::{ConnectOptions, calling_endpoint};
-pub use error::{ClientError, ErrorKind, NotListed};
+pub use error::{ClientError, ErrorKind, NotFresh, NotListed};
 pub use library::{
     Agreement, Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
     FolderPlan, FolderQuote, FolderShared, FolderStored, FolderWalk, GetOptions, GetOutcome,

@@ -1,8 +1,10 @@
 //! The market: access to files, sold and bought through an escrow ledger.
 //!
 //! - [`sell`](Market::sell): a vault among custodians once, then per listing a description, the terms, the preview;
-//! - [`listings`](Market::listings), [`preview`](Market::preview): what is for sale, and the cells that a seller shows
-//!   of it;
+//! - [`listings`](Market::listings), [`preview`](Market::preview): what is for sale, and what is open of it: cells that
+//!   the seller could not choose, and others that the seller chose;
+//! - [`fresh_preview`](Market::fresh_preview), [`answering`](Market::answering): cells that a viewer's own number picks,
+//!   and the seller who opens them while it is online;
 //! - [`buy`](Market::buy): escrow, the custodians' releases, the key, the grant;
 //! - [`orders`](Market::orders), [`get`](Market::get): reading a bought file, and checking that it is the one that was
 //!   listed;
@@ -31,22 +33,28 @@
 //! ```
 
 mod ahead;
+mod answering;
 mod buy;
 mod care;
 mod cared;
 mod cover;
 mod custody;
+mod description;
 mod dispute;
 mod examine;
+mod fresh;
 mod goods;
 mod listings;
 mod orders;
 mod own;
+mod previews;
 mod sell;
+mod table;
 mod vault;
 
 use std::{ops::Deref, sync::Arc};
 
+pub use answering::{Answering, ViewerLimits};
 pub use buy::{BuyOutcome, BuyReport};
 pub use care::CareReport;
 pub use cared::{CareSums, CareView, LATELY, UncareReport};
@@ -55,10 +63,15 @@ pub use custody::{
 };
 pub use dispute::{DisputeOutcome, DisputeReport};
 pub use examine::{Examined, Finding, Wrong};
+pub use fresh::FreshCells;
 pub use goods::{CheckedListing, Checks, Sale};
-pub use listings::{ListingDetail, ListingFilter, ListingView, PreviewCell};
+pub use listings::{ListingDetail, ListingFilter, ListingView};
 pub use orders::{OrderDetail, OrderView};
-pub use sell::{EndReport, SalePlan, SellOptions, SellOutcome, SellReport, USUAL_LICENCE};
+pub use previews::{OpenCells, PreviewCell, PreviewView};
+pub use sell::{
+    EndReport, SalePlan, SellOptions, SellOutcome, SellReport, Shown, TableFound, USUAL_LICENCE,
+};
+pub use table::{Column, ColumnType, Conformity, NotATable, Rows, Schema, TableFormat};
 pub use vault::Custodians;
 
 use crate::{

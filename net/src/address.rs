@@ -17,11 +17,13 @@ pub enum Alpn {
     Storage,
     /// `wire::ledger` with a ledger.
     Ledger,
+    /// `wire::preview` with a seller.
+    Preview,
 }
 
 impl Alpn {
     /// All protocols.
-    pub const ALL: [Self; 2] = [Self::Storage, Self::Ledger];
+    pub const ALL: [Self; 3] = [Self::Storage, Self::Ledger, Self::Preview];
 
     /// The protocol's text on the wire. The number in it is the version of the messages.
     #[must_use]
@@ -29,6 +31,7 @@ impl Alpn {
         match self {
             Self::Storage => b"symbolon/storage/1",
             Self::Ledger => b"symbolon/ledger/1",
+            Self::Preview => b"symbolon/preview/1",
         }
     }
 

@@ -297,7 +297,7 @@ impl Endpoint {
             return Err(unreachable("none of its addresses can be dialled from here"));
         }
         let (silence, longest) = match alpn {
-            Alpn::Storage => (OF_NODES, CONNECT),
+            Alpn::Storage | Alpn::Preview => (OF_NODES, CONNECT),
             Alpn::Ledger => (OF_LEDGERS, CONNECT_LEDGER),
         };
         let transport = transport(silence, DIALLED_WINDOW_BYTES, self.options.congestion)?;

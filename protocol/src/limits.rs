@@ -15,6 +15,12 @@ pub const TAG_BYTES: usize = 16;
 /// Bytes of user data in a full cell.
 pub const CELL_PLAIN_BYTES: usize = CELL_BYTES - TAG_BYTES;
 
+/// Cells at most that a seller chooses for the preview of a listing: 2 MiB, beside 64 that a beacon picks.
+pub const CHOSEN_CELLS_MAX: usize = 32;
+
+/// Cells that a viewer gets for one number of its own at most: they fit into one message, four times over.
+pub const FRESH_CELLS_MAX: u8 = 8;
+
 /// Bytes of one shard at most: one minute at 1 MB/s, the slowest link worth paying for.
 pub const SHARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

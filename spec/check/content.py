@@ -9,6 +9,7 @@ from primitives import No, Stream, aead_open, aead_seal, blake3, chacha20, chach
 
 CELL = 65_536
 TAG = 16
+CHOSEN_CELLS_MAX = 32
 PLAIN = CELL - TAG
 STRIPES = 1024
 LENGTH_MAX = 1 << 56
@@ -19,7 +20,7 @@ layout("""
 record Manifest: version u8, codec u8, mask u8, required u8, total u8, object b16, length u64, commitment b32, content_root b32
 record LeafParts: key b32, sealed b32, plain b32
 record PreviewCell: cell u64, key b32, sealed bytes, path [b32]
-record Preview: cells [PreviewCell]
+record Preview: cells [PreviewCell], chosen [PreviewCell]
 """)
 
 
@@ -420,11 +421,30 @@ def preview_picks(seed, cells, count):
     return sorted(picked)
 
 
-def open_preview(of, seed, count, cells):
-    """The public cells, after checks that the beacon picked them and that they are part of the listed file."""
-    plan, out = Layout(of["required"], of["total"], of["length"]), []
-    if [cell["cell"] for cell in cells] != preview_picks(seed, plan.cells, count):
+def open_fresh(of, listing, nonce, count, cells):
+    """The cells of a fresh preview, after checks that the viewer's number picked them and that they are part of the file."""
+    seed = derive("symbolon 2026 fresh preview v1", of["content_root"] + listing + nonce)
+    if [cell["cell"] for cell in cells] != preview_picks(seed, Layout(of["required"], of["total"], of["length"]).cells, count):
         raise No("OtherCells")
+    return open_public(of, cells)
+
+
+def open_preview(of, seed, count, posted):
+    """The public cells, after checks that the beacon picked them and that they are part of the listed file."""
+    cells = Layout(of["required"], of["total"], of["length"]).cells
+    if [cell["cell"] for cell in posted["cells"]] != preview_picks(seed, cells, count):
+        raise No("OtherCells")
+    chosen = [cell["cell"] for cell in posted["chosen"]]
+    if len(chosen) > CHOSEN_CELLS_MAX:
+        raise No("TooMany")
+    if chosen != sorted(set(chosen)) or any(cell >= cells for cell in chosen):
+        raise No("Order")
+    return open_public(of, posted["cells"]), open_public(of, posted["chosen"])
+
+
+def open_public(of, cells):
+    """Cells that anyone may read, after checks that they are part of the listed file."""
+    plan, out = Layout(of["required"], of["total"], of["length"]), []
     for cell in cells:
         _, _, start, room, end = plan.place(cell["cell"])
         if len(cell["sealed"]) != room + TAG:
@@ -549,7 +569,13 @@ def run_preview(case):
     if "picks" in case:
         return _same(preview_picks(_hex(case, "seed"), case["cells"], case["count"]) == case["picks"])
     of, posted = decode("Manifest", _hex(case, "manifest")), decode("Preview", _hex(case, "preview"))
-    found = open_preview(of, _hex(case, "seed"), case["count"], posted["cells"])
+    drawn, chosen = open_preview(of, _hex(case, "seed"), case["count"], posted)
+    return _same([plain.hex() for plain in drawn] == case["plain"] and [plain.hex() for plain in chosen] == case["chosen"])
+
+
+def run_fresh(case):
+    of, posted = decode("Manifest", _hex(case, "manifest")), decode("Preview", _hex(case, "preview"))
+    found = open_fresh(of, _hex(case, "listing"), _hex(case, "nonce"), case["count"], posted["cells"])
     return _same([plain.hex() for plain in found] == case["plain"])
 
 
@@ -558,5 +584,5 @@ VECTORS = {
     "content/parity.json": run_parity, "content/mask.json": run_mask, "content/roots.json": run_roots,
     "content/files.json": run_files, "content/primitives.json": run_primitives,
     "content/stored.json": run_stored, "content/schemes.json": run_schemes,
-    "content/preview.json": run_preview,
+    "content/preview.json": run_preview, "content/fresh.json": run_fresh,
 }

@@ -8,12 +8,12 @@ from primitives import No
 
 PAGES = pathlib.Path(__file__).resolve().parent.parent
 SECTIONS = {
-    "ledger.md": ["rows", "transactions", "genesis", "blocks", "light"], "wire.md": ["storage messages", "ledger messages"],
+    "ledger.md": ["rows", "transactions", "genesis", "blocks", "light"], "wire.md": ["storage messages", "ledger messages", "preview messages"],
 }
 # Defined elsewhere in this checker, together with its checks.
 ELSEWHERE = {"CustodyAcceptance"}
 # Requests and answers keep their names from the page; other names are in small letters.
-ASKED = {"Action", "LedgerRequest", "LedgerResponse", "StorageRequest", "StorageResponse", "Status"}
+ASKED = {"Action", "LedgerRequest", "LedgerResponse", "PreviewRequest", "PreviewResponse", "StorageRequest", "StorageResponse", "Status"}
 
 layout("""
 record PeerAddress: id b32, addresses [text]

@@ -102,7 +102,7 @@ mod unposted;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
-use symbolon_client::{Custodians, PutOptions, SellOptions};
+use symbolon_client::{PutOptions, SellOptions};
 use symbolon_protocol::{Amount, Millis, content::Scheme};
 use symbolon_tests::sim::{Trace, run};
 
@@ -161,11 +161,8 @@ fn sell_options(title: &str, price: Amount) -> SellOptions {
         licence_text: String::new(),
         access_ms: Some(Millis(600_000)),
         window_ms: Some(Millis(10_000)),
-        splits: Vec::new(),
         preview_cells: 0,
-        epochs: None,
-        cost_max: None,
-        custodians: Custodians::default(),
+        ..SellOptions::default()
     }
 }
 

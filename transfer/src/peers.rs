@@ -84,6 +84,12 @@ fn open_one(slot: &Slot) -> Option<Connection> {
 }
 
 impl Peers {
+    /// The endpoint that dials them, for peers that are no nodes.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// No connections yet.
     #[must_use]
     pub fn new(endpoint: Endpoint, host: Host) -> Self {

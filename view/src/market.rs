@@ -4,16 +4,18 @@ use serde::Serialize;
 use serde_json::Value;
 use symbolon_client::{
     self as client, BuyOutcome, BuyReport, DisputeReport, EndReport, Kept, ListingDetail,
-    ListingView, OrderDetail, OrderView, PreviewCell, SellOutcome, SellReport,
+    ListingView, OrderDetail, OrderView, PreviewCell, SalePlan, SellOutcome, SellReport,
+    market::{ColumnType, Conformity, FreshCells, PreviewView, Rows, Schema, TableFormat},
 };
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, ListingId, OrderId},
+    id::{AccountId, Hash, ListingId, OrderId},
     ledger::rows,
 };
 
 use crate::{
     get::FileFetched,
+    network::Ready,
     plain::{Id, Money},
     vault::Custody,
 };
@@ -34,8 +36,14 @@ pub struct ForSale {
     pub custodians: Vec<Id>,
     /// How many of those are needed to release the key.
     pub threshold: usize,
-    /// The cells that anyone may read, counted from 0 in the file.
+    /// The cells that anyone may read because a beacon picked them, counted from 0 in the file.
     pub preview_cells: Vec<u64>,
+    /// The cells that anyone may read because the seller chose them.
+    pub chosen_cells: Vec<u64>,
+    /// Bytes of the file that anyone may read, at most.
+    pub public_bytes_max: u64,
+    /// The columns that the description says the file has; null if it is not read as a table.
+    pub schema: Option<Columns>,
     /// The price of one access.
     pub price: Money,
     /// For how long a buyer may read it.
@@ -53,9 +61,9 @@ pub struct ForSale {
 }
 
 impl ForSale {
-    /// The result of listing this name at this price.
+    /// The result of listing this name at this price, as it was planned.
     #[must_use]
-    pub fn new(name: &str, price: Amount, listed: &SellReport) -> Self {
+    pub fn new((name, price): (&str, Amount), plan: &SalePlan, listed: &SellReport) -> Self {
         Self {
             outcome: match listed.outcome {
                 SellOutcome::Listed => ForSaleOutcome::Listed,
@@ -67,6 +75,9 @@ impl ForSale {
             custodians: Id::list(&listed.custodians),
             threshold: listed.threshold,
             preview_cells: listed.preview_cells.clone(),
+            chosen_cells: listed.chosen_cells.clone(),
+            public_bytes_max: plan.shown.public_bytes_max,
+            schema: plan.table.schema().map(Columns::from),
             price: price.into(),
             access_ms: listed.access_ms.0,
             window_ms: listed.window_ms.0,
@@ -244,27 +255,183 @@ pub struct Split {
     pub share_bp: u16,
 }
 
-/// The cells of a listing that anyone may read, checked against its content root.
+/// What anyone may see of a listing's file. Every cell is checked against its content root.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Preview {
     /// The listing.
     pub listing: Id,
-    /// One for each cell.
+    /// The cells that a beacon picked: the seller could not choose them.
     pub cells: Vec<Cell>,
+    /// The cells that the seller chose: they say nothing of the rest of the file.
+    pub chosen_cells: Vec<Cell>,
+    /// The columns of the file, in the seller's word; null if the seller says none.
+    pub schema: Option<Columns>,
+    /// The first rows, out of the cells that the seller chose: part of the file; null if no such cell shows any.
+    pub first_rows: Option<FirstRows>,
+    /// Whether the first rows are as the schema says; null if there is nothing to compare.
+    pub conforms: Option<bool>,
 }
 
 impl Preview {
-    /// The cells of a listing.
+    /// What a listing shows.
     #[must_use]
-    pub fn new(listing: &ListingId, cells: &[PreviewCell]) -> Self {
-        let cell = |cell: &PreviewCell| Cell {
-            cell: cell.cell,
-            offset: cell.offset,
-            length: cell.plain.len(),
-            text: std::str::from_utf8(&cell.plain).ok().map(str::to_owned),
+    pub fn new(listing: &ListingId, view: &PreviewView) -> Self {
+        let cells = |cells: &[PreviewCell]| cells.iter().map(Cell::from).collect();
+        Self {
+            listing: listing.into(),
+            cells: cells(&view.cells.drawn),
+            chosen_cells: cells(&view.cells.chosen),
+            schema: view.schema.as_ref().map(Columns::from),
+            first_rows: view.rows.as_ref().map(FirstRows::from),
+            conforms: view.conformity.as_ref().map(|is| *is == Conformity::Conforms),
+        }
+    }
+}
+
+/// Cells that a viewer's own number picked, opened by the seller just now.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FreshPreview {
+    /// The listing.
+    pub listing: Id,
+    /// The number.
+    pub nonce: Id,
+    /// The cells: the seller could not choose them.
+    pub fresh_cells: Vec<Cell>,
+}
+
+impl FreshPreview {
+    /// What a seller opened of a listing.
+    #[must_use]
+    pub fn new(listing: &ListingId, fresh: &FreshCells) -> Self {
+        Self {
+            listing: listing.into(),
+            nonce: (&Hash(fresh.nonce)).into(),
+            fresh_cells: fresh.cells.iter().map(Cell::from).collect(),
+        }
+    }
+}
+
+/// A seller who answers viewers.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ViewersReady {
+    /// That it answers.
+    pub event: Ready,
+    /// Who.
+    pub seller: Id,
+    /// Where.
+    pub addresses: Vec<String>,
+}
+
+/// The columns of a table.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Columns {
+    /// How the table is written down.
+    pub format: Format,
+    /// The columns, in their order.
+    pub columns: Vec<Column>,
+}
+
+impl From<&Schema> for Columns {
+    fn from(schema: &Schema) -> Self {
+        let column = |column: &client::market::Column| Column {
+            name: column.name.clone(),
+            r#type: column.kind.map(Type::from),
         };
-        Self { listing: listing.into(), cells: cells.iter().map(cell).collect() }
+        Self { format: schema.format.into(), columns: schema.columns.iter().map(column).collect() }
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What its values are; null if it has none, or if that is not said.
+    pub r#type: Option<Type>,
+}
+
+/// How a table is written down.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Format {
+    /// Comma-separated values.
+    Csv,
+    /// Tab-separated values.
+    Tsv,
+    /// One JSON object on each line.
+    JsonLines,
+}
+
+impl From<TableFormat> for Format {
+    fn from(format: TableFormat) -> Self {
+        match format {
+            TableFormat::Csv => Self::Csv,
+            TableFormat::Tsv => Self::Tsv,
+            TableFormat::JsonLines => Self::JsonLines,
+        }
+    }
+}
+
+/// What the values of a column are.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Type {
+    /// True or false.
+    Boolean,
+    /// Whole numbers.
+    Integer,
+    /// Numbers.
+    Number,
+    /// Dates.
+    Date,
+    /// Dates with a time of day.
+    DateTime,
+    /// Lists and objects of JSON.
+    Structured,
+    /// Text, or values of several kinds.
+    Text,
+}
+
+impl From<ColumnType> for Type {
+    fn from(kind: ColumnType) -> Self {
+        match kind {
+            ColumnType::Boolean => Self::Boolean,
+            ColumnType::Integer => Self::Integer,
+            ColumnType::Number => Self::Number,
+            ColumnType::Date => Self::Date,
+            ColumnType::DateTime => Self::DateTime,
+            ColumnType::Structured => Self::Structured,
+            ColumnType::Text => Self::Text,
+        }
+    }
+}
+
+/// The rows at the beginning of a file.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FirstRows {
+    /// The names of the columns, as the file has them.
+    pub columns: Vec<String>,
+    /// How many rows the cells hold.
+    pub count: u64,
+    /// The first of them, 20 at most. A value is cut after 200 characters.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl From<&Rows> for FirstRows {
+    fn from(rows: &Rows) -> Self {
+        Self {
+            columns: rows.columns.iter().map(|column| column.name.clone()).collect(),
+            count: rows.count,
+            rows: rows.first.clone(),
+        }
     }
 }
 
@@ -280,6 +447,17 @@ pub struct Cell {
     pub length: usize,
     /// The bytes as text; null if they are not valid UTF-8.
     pub text: Option<String>,
+}
+
+impl From<&PreviewCell> for Cell {
+    fn from(cell: &PreviewCell) -> Self {
+        Self {
+            cell: cell.cell,
+            offset: cell.offset,
+            length: cell.plain.len(),
+            text: std::str::from_utf8(&cell.plain).ok().map(str::to_owned),
+        }
+    }
 }
 
 /// A listing that takes no more orders.
@@ -321,7 +499,7 @@ pub struct Checks {
     pub bond: Money,
     /// Cells of the file: a hash of each is listed, and all of them lead to the content root.
     pub cells: u64,
-    /// Preview cells that were opened and are part of the file.
+    /// Preview cells that a beacon picked. They are part of the file, as are those that the seller chose.
     pub preview_cells: usize,
     /// Nodes of the file that answer.
     pub nodes: usize,

@@ -1,5 +1,8 @@
 //! `symbolon market`: what is for sale.
 
+mod preview;
+mod serve;
+
 use std::path::PathBuf;
 
 use symbolon_client::{Client, Kept, ListingFilter, ListingView};
@@ -8,13 +11,13 @@ use symbolon_protocol::{
     id::{AccountId, ListingId},
     ledger::rows::ListingState,
 };
-use symbolon_view::market::{Detail, Ended, Listing, Listings, Preview};
+use symbolon_view::market::{Detail, Ended, Listing, Listings};
 
 use super::vault;
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
-    grants, home,
+    grants,
     output::{Align, Report, Table},
     units::{self, count, show_amount, show_duration, show_size, show_time},
 };
@@ -29,6 +32,8 @@ Examples:
   symbolon market list penguins --max-price 10
   symbolon market show 3f2a
   symbolon market preview 3f2a
+  symbolon market preview 3f2a --fresh
+  symbolon market serve --listen 0.0.0.0:4160
   symbolon market end 3f2a")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -46,15 +51,25 @@ enum Verb {
         /// The listing's id, or as many of its first digits as are unique
         listing: String,
     },
-    /// Show the cells of the file that anyone may read, checked against the file that is sold
-    #[command(after_help = "Example:\n  symbolon market preview 3f2a --output cells/")]
+    /// Show what anyone may see of the file, checked against the file that is sold
+    #[command(
+        after_help = "Examples:\n  symbolon market preview 3f2a --output cells/\n  symbolon market preview 3f2a --fresh --cells 4"
+    )]
     Preview {
         /// The listing's id, or as many of its first digits as are unique
         listing: String,
+        /// Draw a number and have the seller, who must be online, open the cells that it picks
+        #[arg(long)]
+        fresh: bool,
+        /// How many cells your number picks
+        #[arg(long, default_value_t = 2, requires = "fresh", value_name = "CELLS")]
+        cells: u8,
         /// Write each cell to a file in this folder
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Open cells of your listings that viewers' own numbers pick, while it runs
+    Serve(serve::Args),
     /// End one of your listings; orders that were made before go on
     #[command(after_help = "Example:\n  symbolon market end 3f2a")]
     End {
@@ -78,17 +93,32 @@ struct ListArgs {
     ended: bool,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
+impl Args {
+    /// Whether the command runs until it is stopped.
+    pub(crate) fn runs_on(&self) -> bool {
+        matches!(self.verb, Some(Verb::Serve(_)))
+    }
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let verb = args.verb.unwrap_or_else(|| Verb::List(ListArgs::default()));
+    let verb = match verb {
+        Verb::Serve(args) => return serve::run(args, context).await,
+        verb => verb,
+    };
     let client = context.client().await?;
     let report = match verb {
         Verb::List(args) => list(&client, args, context).await,
         Verb::Show { listing } => show(&client, &listing).await,
-        Verb::Preview { listing, output } => preview(&client, &listing, output).await,
+        Verb::Preview { listing, fresh, cells, output } => {
+            let fresh = fresh.then_some(cells);
+            preview::run(&client, &listing, fresh, output).await
+        }
+        Verb::Serve(_) => Err(Error::internal("it serves elsewhere")),
         Verb::End { listing } => end(&client, &listing).await,
     };
     context::close(client).await;
-    report
+    context.out.report(&report?)
 }
 
 /// The listing whose digits begin with `text`, when exactly one does.
@@ -221,53 +251,6 @@ async fn show(client: &Client, listing: &str) -> Result<Report, Error> {
         }
     }
     Ok(report)
-}
-
-async fn preview(client: &Client, listing: &str, output: Option<PathBuf>) -> Result<Report, Error> {
-    let id = find(client, listing).await?;
-    let cells = client.preview(&id).await?;
-    if cells.is_empty() {
-        return Err(Error::new(Kind::NotFound, "this listing has no preview"));
-    }
-    if let Some(folder) = &output {
-        home::make_folder(folder)?;
-        for cell in &cells {
-            let path = folder.join(format!("cell-{}", cell.cell));
-            match home::read_if_there(&path)? {
-                Some(there) if *there == *cell.plain => {}
-                Some(_) => {
-                    return Err(Error::new(Kind::Exists, format!("{} exists", path.display()))
-                        .hint("write the cells to another folder"));
-                }
-                None => home::write_whole(&path, &cell.plain)?,
-            }
-        }
-    }
-    let mut report = Report::new(&Preview::new(&id, &cells));
-    for cell in &cells {
-        let size = show_size(cell.plain.len() as u64);
-        report = report.heading(format!(
-            "Cell {}, {size} from byte {} on, proven to be part of what is sold:",
-            cell.cell, cell.offset
-        ));
-        report = report.text(glimpse(&cell.plain));
-    }
-    Ok(report)
-}
-
-/// The beginning of a cell as a terminal may show it.
-fn glimpse(bytes: &[u8]) -> String {
-    const SHOWN: usize = 800;
-    let shown = &bytes[..bytes.len().min(SHOWN)];
-    let text = String::from_utf8_lossy(shown);
-    let printable = text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').count();
-    // Seven in eight readable characters: a text, perhaps cut in the middle of one.
-    if printable * 8 < text.chars().count() * 7 || text.contains('\u{1b}') {
-        return format!("  (not text: {})", show_size(bytes.len() as u64));
-    }
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines: Vec<_> = text.lines().map(|line| format!("  {}", clean(line))).collect();
-    lines.join("\n")
 }
 
 async fn end(client: &Client, listing: &str) -> Result<Report, Error> {

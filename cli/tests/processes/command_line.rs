@@ -75,6 +75,7 @@ const VERBS: &[&[&str]] = &[
     &["market", "show"],
     &["market", "preview"],
     &["market", "end"],
+    &["market", "serve"],
     &["buy"],
     &["order"],
     &["order", "show"],

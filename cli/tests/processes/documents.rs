@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::UdpSocket,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
@@ -119,6 +120,19 @@ fn share(seen: &mut Seen, network: &Network) {
     for verb in ["show", "preview"] {
         seen.run(home, &format!("market {verb} {listing}"));
     }
+    let table: String = (0..40_000).map(|row| format!("{row},x\n")).collect();
+    fs::write(network.folder.path().join("rows.csv"), format!("id,what\n{table}")).unwrap();
+    seen.run(home, &format!("put {folder}/rows.csv --for 20h --yes"));
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let shows = format!("--show-first 2 --sample 300KB.. --answer-at {address}");
+    let sold = seen.run(home, &format!("sell rows.csv --price 1 {shows} --yes"));
+    seen.run(home, &format!("market preview {}", text(&sold, "listing")));
+    let serve = format!("market serve --listen {address}");
+    let serving = Server::start(home, words(&serve));
+    seen.note("market-serve", &serving.ready);
+    let fresh = format!("market preview {} --fresh --cells 1 --as bob", text(&sold, "listing"));
+    seen.run(home, &fresh);
+    drop(serving);
     seen.run(home, "vault status");
     seen.run(home, "market list");
     seen.run(home, "ls --all -r");

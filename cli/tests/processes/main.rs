@@ -20,6 +20,7 @@ mod market;
 mod network;
 mod operator;
 mod people;
+mod previews;
 mod recovery;
 mod restart;
 mod signals;

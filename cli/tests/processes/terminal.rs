@@ -61,6 +61,7 @@ impl Lines {
             "grant attenuate" => format!("@{folder}/grant --to bob --until 1d"),
             "sell" => String::from("file --price 1 --title evil\u{202e}title"),
             "market show" | "market preview" => listing.clone(),
+            "market serve" => String::from("--listen 203.0.113.7:1"),
             "market end" => "0".repeat(64),
             "buy" => format!("{listing} -o {folder}/bought --as bob"),
             "order show" | "order ack" | "order dispute" => format!("{listing} --as bob"),

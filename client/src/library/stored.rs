@@ -116,6 +116,15 @@ pub(crate) struct Limited {
 }
 
 impl Library {
+    /// An object of this identity, if it is stored.
+    pub(crate) async fn own_object(
+        &self,
+        object: &ObjectId,
+    ) -> Result<Option<ObjectEntry>, ClientError> {
+        let object = *object;
+        self.local(move |local| local.catalog().row(Objects, &object.0)).await
+    }
+
     /// These objects, with their deals.
     pub(crate) async fn stored(
         &self,

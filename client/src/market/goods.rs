@@ -58,7 +58,7 @@ pub struct Checks {
     pub bond: Amount,
     /// The cells of the file. A hash of each is listed, and all of them lead to the content root.
     pub cells: u64,
-    /// The preview cells that were opened and are part of the file.
+    /// The preview cells that the beacon picked. Like those that the seller chose, they are part of the file.
     pub preview_cells: usize,
     /// Nodes of the file that answer.
     pub nodes: usize,
@@ -210,7 +210,7 @@ impl Market {
         let shown = async {
             match listing.terms.preview_cells {
                 0 => Ok(0),
-                _ => self.open_preview(id, &listing).await.map(|cells| cells.len()),
+                _ => self.open_preview(id, &listing).await.map(|cells| cells.drawn.len()),
             }
         };
         // When several fail, the storage error says most.

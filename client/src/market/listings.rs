@@ -1,11 +1,10 @@
-//! Listings: searching them, and reading their descriptions and previews.
+//! Listings: searching them, and reading their descriptions.
 
 use symbolon_protocol::{
-    Amount, Decode, LedgerTime, Millis,
+    Amount, LedgerTime, Millis,
     content::FileKey,
     id::{AccountId, Hash, ListingId, VaultId},
     ledger::rows::{Chain, Listing, ListingState, Listings, PublicRef, Split, Table},
-    preview::Preview,
 };
 use symbolon_transfer::Reason;
 
@@ -17,7 +16,7 @@ use crate::{
     term::Kept,
 };
 
-/// The most bytes of a description or preview: 64 cells and their paths.
+/// The most bytes of a description or preview: 64 cells that a beacon picks, 32 that the seller chooses, and their paths.
 pub(super) const PUBLIC_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The listings that a caller wants to see.
@@ -109,17 +108,6 @@ pub struct ListingDetail {
     pub content_root: Hash,
 }
 
-/// An opened preview cell. It is checked against the content root.
-#[derive(Clone, Debug)]
-pub struct PreviewCell {
-    /// The cell's number in the file, from 0.
-    pub cell: u64,
-    /// Where the cell begins in the file, in bytes.
-    pub offset: u64,
-    /// The cell's bytes.
-    pub plain: Vec<u8>,
-}
-
 pub(crate) fn view(chain: &Chain, id: ListingId, listing: &Listing) -> ListingView {
     let terms = &listing.terms;
     ListingView {
@@ -208,40 +196,6 @@ impl Market {
             custody: self.custody_of_listing(&listing).await?,
             content_root: terms.manifest.content_root,
         })
-    }
-
-    /// The opened preview cells of a listing. The client checks that the beacon picked them and that they are part of
-    /// the file for sale.
-    pub async fn preview(&self, id: &ListingId) -> Result<Vec<PreviewCell>, ClientError> {
-        let listing = self.own.row(id).await?;
-        if listing.terms.preview_cells == 0 {
-            return Ok(Vec::new());
-        }
-        self.open_preview(id, &listing).await
-    }
-
-    /// Opens and checks the preview cells of a listing that has some.
-    pub(crate) async fn open_preview(
-        &self,
-        id: &ListingId,
-        listing: &Listing,
-    ) -> Result<Vec<PreviewCell>, ClientError> {
-        let (Some(seed), Some(preview)) = (listing.preview_seed, &listing.preview) else {
-            return Err(ClientError::NoPreview(*id));
-        };
-        let corrupt = |why: Reason| ClientError::Corrupt { segment: 0, why };
-        let bytes = self.read_public(&listing.seller, preview).await?;
-        let preview = Preview::from_bytes(&bytes).map_err(|error| corrupt(error.into()))?;
-        let manifest = &listing.terms.manifest;
-        let layout = manifest.layout().map_err(|error| corrupt(error.into()))?;
-        let cells = preview
-            .open(manifest, &seed, listing.terms.preview_cells)
-            .map_err(|error| corrupt(error.into()))?;
-        let cells = cells.into_iter().map(|(cell, plain)| {
-            let range = symbolon_protocol::preview::cell_range(&layout, cell);
-            PreviewCell { cell, offset: range.map_or(0, |(start, _)| start), plain }
-        });
-        Ok(cells.collect())
     }
 
     /// Reads a seller's public content and compares it with its hash.

@@ -3,13 +3,14 @@
 //! Every id derives from the identity and the goods. So a sale that was cut short continues where it stopped when the
 //! seller asks for it again.
 
-mod description;
+mod chosen;
 mod leaves;
 mod preview;
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use symbolon_net::{Announced, PeerAddress};
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     content::{FileKey, Layout, LayoutError, Manifest, MaskMode},
@@ -25,6 +26,7 @@ use symbolon_protocol::{
         },
         transaction::Action,
     },
+    limits::ADDRESSES_MAX,
 };
 
 use crate::{
@@ -39,6 +41,7 @@ use crate::{
     },
     market::{
         Market, cover,
+        description::{Described, describe},
         listings::PUBLIC_BYTES_MAX,
         vault::{Custodians, largest_vault},
     },
@@ -46,7 +49,8 @@ use crate::{
     progress::Progress,
     term::{Kept, runs},
 };
-use description::describe;
+use chosen::choose;
+pub use chosen::{Shown, TableFound};
 use preview::PREVIEW_CELL_BYTES_MAX;
 
 /// How to sell. The default has usual values for everything but the title and the price, which only the seller knows.
@@ -68,8 +72,16 @@ pub struct SellOptions {
     pub window_ms: Option<Millis>,
     /// The accounts that get a part of the income.
     pub splits: Vec<Split>,
-    /// Number of cells to open as a preview.
+    /// Number of cells to open as a preview. A beacon picks them.
     pub preview_cells: u8,
+    /// Number of cells at the beginning of the file to open as well. Viewers are told that the seller chose them.
+    pub show_first: u8,
+    /// Ranges of bytes whose cells to open as well. Viewers are told that the seller chose them.
+    pub samples: Vec<(u64, u64)>,
+    /// Whether the description of a table says its columns.
+    pub says_columns: bool,
+    /// Addresses at which the seller will [answer viewers](Market::answering): the description says them.
+    pub answers_at: Vec<Announced>,
     /// Number of epochs for which the description, the leaf list and the preview are stored. Without a value they are
     /// stored as long as the file.
     pub epochs: Option<u64>,
@@ -98,6 +110,10 @@ impl Default for SellOptions {
             window_ms: None,
             splits: Vec::new(),
             preview_cells: 1,
+            show_first: 0,
+            samples: Vec::new(),
+            says_columns: true,
+            answers_at: Vec::new(),
             epochs: None,
             cost_max: None,
             custodians: Custodians::default(),
@@ -106,7 +122,7 @@ impl Default for SellOptions {
 }
 
 /// The result of checking a sale before anything is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalePlan {
     /// How long a grant lasts, in milliseconds.
     pub access_ms: Millis,
@@ -122,6 +138,10 @@ pub struct SalePlan {
     pub sold_until_ms: LedgerTime,
     /// The most that storing the parts of the listing costs in all.
     pub cost: Amount,
+    /// What of the file everyone will be able to read.
+    pub shown: Shown,
+    /// Whether the file is a table. Its columns are a part of the description then.
+    pub table: TableFound,
 }
 
 /// The terms of a sale after their check.
@@ -129,6 +149,13 @@ struct Checked {
     plan: SalePlan,
     preview_cells: u8,
     document: Vec<u8>,
+}
+
+impl Checked {
+    /// The number of cells that everyone will be able to read.
+    fn open_cells(&self) -> u64 {
+        u64::from(self.preview_cells) + self.plan.shown.chosen.len() as u64
+    }
 }
 
 /// What ending a listing did.
@@ -164,8 +191,10 @@ pub struct SellReport {
     pub custodians: Vec<NodeId>,
     /// How many of them are enough to open it.
     pub threshold: usize,
-    /// Numbers of the cells that are opened as a preview.
+    /// Numbers of the cells that are opened as a preview. The beacon picked them.
     pub preview_cells: Vec<u64>,
+    /// Numbers of the cells that the seller chose to open.
+    pub chosen_cells: Vec<u64>,
     /// How long a grant lasts, in milliseconds.
     pub access_ms: Millis,
     /// How long a buyer has to check a delivery, in milliseconds.
@@ -197,8 +226,7 @@ impl Market {
             (!entry.is_whole()).then_some(entry.length),
             Some(checked.document.len() as u64),
             Some(LeafList::byte_length(&layout)),
-            (checked.preview_cells > 0)
-                .then_some(u64::from(checked.preview_cells) * PREVIEW_CELL_BYTES_MAX),
+            (checked.preview_cells > 0).then_some(checked.open_cells() * PREVIEW_CELL_BYTES_MAX),
         ];
         let (candidates, params) =
             (self.network().candidates(b"quote").await?, self.network().params().await?);
@@ -353,15 +381,42 @@ impl Market {
         check_epochs(epochs, params)?;
         let sold_until_ms = paid_until_ms.saturating_sub(access_ms);
         let (bond, cost) = (bond_min(params, options.price), Amount::ZERO);
-        let plan = SalePlan { access_ms, window_ms, bond, epochs, sold_until_ms, cost };
-        let file = shown(entry.name.last());
-        let document = describe(options, (&file, entry.manifest().length))?;
+        let mut shown = choose(&layout, options, preview_cells)?;
+        let table = self.table_of(entry, &layout, options, &mut shown).await?;
+        let document = self.describe_sale(entry, options, &table)?;
+        let plan =
+            SalePlan { access_ms, window_ms, bond, epochs, sold_until_ms, cost, shown, table };
+        Ok(Checked { plan, preview_cells, document })
+    }
+
+    /// The description of a file that is for sale.
+    fn describe_sale(
+        &self,
+        entry: &Found,
+        options: &SellOptions,
+        table: &TableFound,
+    ) -> Result<Vec<u8>, ClientError> {
+        let addresses: Vec<_> = options.answers_at.iter().map(ToString::to_string).collect();
+        if ADDRESSES_MAX < addresses.len() {
+            let why = format!("at most {ADDRESSES_MAX} addresses of the seller can be said");
+            return Err(ClientError::Usage(why));
+        }
+        let peer = PeerAddress { id: self.identity().peer(), addresses };
+        let document = describe(&Described {
+            title: &options.title,
+            description: &options.description,
+            licence_text: &options.licence_text,
+            file: &shown(entry.name.last()),
+            length: entry.length,
+            schema: table.schema(),
+            answering: Some(&peer).filter(|peer| !peer.addresses.is_empty()),
+        })?;
         if document.len() as u64 > PUBLIC_BYTES_MAX {
             let why =
                 format!("the description may have {PUBLIC_BYTES_MAX} bytes: no buyer reads more");
             return Err(ClientError::Usage(why));
         }
-        Ok(Checked { plan, preview_cells, document })
+        Ok(document)
     }
 
     /// Lists a file for sale.
@@ -392,7 +447,9 @@ impl Market {
         let (bond, epochs) = (listing.terms.bond, checked.plan.epochs);
         // An earlier call may have been cut off before, or the file is kept for longer now.
         let covered_until_ms = self.cover(id, &entry.object, budget, progress).await?;
-        let posted = self.post_preview(&entry, (id, listing), epochs, budget, progress);
+        let chosen_cells = checked.plan.shown.chosen;
+        let posted =
+            self.post_preview(&entry, (id, listing), (&chosen_cells, epochs), budget, progress);
         let preview_cells = posted.await?;
         Ok(SellReport {
             access_ms,
@@ -406,6 +463,7 @@ impl Market {
             threshold: vault.key.required(),
             custodians: vault.custodians,
             preview_cells,
+            chosen_cells,
             outcome,
         })
     }

@@ -35,6 +35,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
         "ledger messages",
         &["LedgerRequest", "LedgerResponse", "Row", "HistoryLine", "HistoryPlace", "OldestBlock"],
     ),
+    ("wire.md", "preview messages", &["PreviewRequest", "PreviewResponse", "NotOpened"]),
     (
         "ledger.md",
         "transactions",
@@ -244,6 +245,8 @@ fn limits_table() -> String {
         CELL_PLAIN_BYTES,
         SHARD_BYTES_MAX,
         SLICE_BYTES,
+        CHOSEN_CELLS_MAX,
+        FRESH_CELLS_MAX,
         SHARDS_MAX,
         TRANSACTION_BYTES_MAX,
         BLOCK_BYTES_MAX,

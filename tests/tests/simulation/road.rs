@@ -112,9 +112,9 @@ async fn offer(world: &mut World, owner: &Client) -> ListingId {
         window_ms: Some(Millis(30_000)),
         splits: vec![Split { account: royalty(), share_bp: 1_234 }],
         preview_cells: 3,
+        show_first: 1,
         epochs: Some(50),
-        cost_max: None,
-        custodians: symbolon_client::Custodians::default(),
+        ..SellOptions::default()
     };
     let report = owner.sell(&called("survey.bin"), &options, &Progress::silent()).await.unwrap();
     assert_eq!((report.custodians.len(), report.threshold, report.preview_cells.len()), (5, 3, 3));
@@ -129,9 +129,9 @@ async fn buy(world: &mut World, buyer: &Client, listing: ListingId, data: &[u8])
     assert_eq!(shown.iter().map(|view| view.id).collect::<Vec<_>>(), [listing]);
     let detail = buyer.listing(&listing).await.unwrap();
     assert!(detail.document.contains("What was \\\"measured\\\"."), "{}", detail.document);
-    let preview = buyer.preview(&listing).await.unwrap();
-    assert_eq!(preview.len(), 3);
-    for cell in &preview {
+    let preview = buyer.preview(&listing).await.unwrap().cells;
+    assert_eq!((preview.drawn.len(), preview.chosen.len(), preview.chosen[0].cell), (3, 1, 0));
+    for cell in preview.drawn.iter().chain(&preview.chosen) {
         // A cell of the padding begins beyond the file's end and shows nothing.
         let from = usize::try_from(cell.offset).unwrap().min(data.len());
         assert!(cell.plain == data[from..from + cell.plain.len()], "a preview shows the file");

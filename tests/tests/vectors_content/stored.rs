@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use symbolon_protocol::{
     Decode, Encode,
     content::{FileKey, Layout, Manifest, MaskMode, Scheme, SegmentCoder},
-    id::{Hash, hex},
+    id::{Hash, ListingId, hex},
     merkle::Builder,
-    preview::{Preview, PreviewCell, PreviewError, cell_range, picks},
+    preview::{Preview, PreviewCell, PreviewError, cell_range, fresh_seed, open_fresh, picks},
 };
 
 use crate::{FILE_KEY, array, bytes, case, counting, flip, key, number, outcome_of, replay, same};
@@ -148,6 +148,83 @@ fn schemes() {
 }
 
 #[test]
+fn fresh_previews() {
+    replay("fresh.json", &fresh(), |case| {
+        let manifest = Manifest::from_bytes(&bytes(case, "manifest")).unwrap();
+        let cells = Preview::from_bytes(&bytes(case, "preview")).unwrap().cells;
+        let of = (&ListingId(array(case, "listing")), &array(case, "nonce"));
+        match open_fresh(&cells, &manifest, of, number(case, "count")) {
+            Ok(cells) => {
+                let plain: Vec<_> = cells.iter().map(|(_, plain)| hex(plain)).collect();
+                same(json!(plain) == case["plain"])
+            }
+            Err(error) => outcome_of::<(), PreviewError>(Err(error)),
+        }
+    });
+}
+
+/// Cells that a viewer's own number picks of a small file.
+fn fresh() -> Vec<Value> {
+    let (file, file_key) = (counting(2000), FileKey::from_bytes([9; 32]));
+    let stored = store(&file_key, MaskMode::ChaCha20, Scheme { required: 16, total: 32 }, &file);
+    let (listing, nonce, count) = (ListingId([3; 16]), [4; 32], 3);
+    let root = stored.manifest.content_root;
+    let make = |cell: u64| {
+        let (start, bytes) = cell_range(&stored.layout, cell).unwrap();
+        let start = usize::try_from(start).unwrap().min(file.len());
+        PreviewCell::make(
+            &stored.layout,
+            &file_key,
+            cell,
+            &file[start..start + bytes],
+            &stored.leaves,
+        )
+        .unwrap()
+    };
+    let cells = |listing, nonce| {
+        let picked = picks(&fresh_seed(&root, &listing, &nonce), stored.layout.cells(), count);
+        Preview { cells: picked.into_iter().map(make).collect(), chosen: vec![] }
+    };
+    let preview = cells(listing, nonce);
+    let plain = open_fresh(&preview.cells, &stored.manifest, (&listing, &nonce), count).unwrap();
+    let plain: Vec<_> = plain.iter().map(|(_, plain)| hex(plain)).collect();
+    let input = json!({
+        "manifest": hex(&stored.manifest.to_bytes()), "listing": listing.to_string(),
+        "nonce": hex(&nonce), "count": count, "preview": hex(&preview.to_bytes()), "plain": plain,
+    });
+    let good = case("3 of 16", "those that the number picks", &input, json!({}), "ok");
+    let mut cases = Vec::new();
+    let mut add = |what: &str, why: &str, outcome: &str, other: Preview| {
+        let changes = json!({ "preview": hex(&other.to_bytes()) });
+        cases.push(case(&format!("3 of 16, {what}"), why, &good, changes, outcome));
+    };
+    let of = cells(ListingId([5; 16]), nonce);
+    add("of another listing", "the number is for one listing", "OtherCells", of);
+    add("of another number", "the seller has chosen", "OtherCells", cells(listing, [6; 32]));
+    let changed = |change: &dyn Fn(&mut Vec<PreviewCell>)| {
+        let mut other = preview.clone();
+        change(&mut other.cells);
+        other
+    };
+    let less = changed(&|cells| drop(cells.pop()));
+    add("one less", "not all that were picked", "OtherCells", less);
+    let more = changed(&|cells| cells.push(cells[0].clone()));
+    add("one twice", "one too many", "OtherCells", more);
+    add("in disorder", "in file order", "OtherCells", changed(&|cells| cells.swap(0, 1)));
+    add("none", "nothing is opened", "OtherCells", changed(&|cells| cells.clear()));
+    add("a bit", "it does not open", "Sealed", changed(&|cells| cells[1].sealed[0] ^= 1));
+    let short = changed(&|cells| {
+        cells[2].sealed.pop();
+    });
+    add("a byte less", "of the cell", "Size", short);
+    add("no path", "not in the file", "NotListed", changed(&|cells| cells[0].path.clear()));
+    let other = json!({ "count": 2 });
+    cases.push(case("3 of 16, two wanted", "one too many", &good, other, "OtherCells"));
+    cases.push(good);
+    cases
+}
+
+#[test]
 fn previews() {
     let mut cases = picked();
     cases.extend(opened());
@@ -160,9 +237,12 @@ fn previews() {
         let manifest = Manifest::from_bytes(&bytes(case, "manifest")).unwrap();
         let preview = Preview::from_bytes(&bytes(case, "preview")).unwrap();
         match preview.open(&manifest, &seed, count) {
-            Ok(cells) => {
-                let plain: Vec<_> = cells.iter().map(|(_, plain)| hex(plain)).collect();
-                same(json!(plain) == case["plain"])
+            Ok(opened) => {
+                let hexed = |cells: &[(u64, Vec<u8>)]| {
+                    json!(cells.iter().map(|(_, plain)| hex(plain)).collect::<Vec<_>>())
+                };
+                let (drawn, chosen) = (hexed(&opened.drawn), hexed(&opened.chosen));
+                same(drawn == case["plain"] && chosen == case["chosen"])
             }
             Err(error) => outcome_of::<(), PreviewError>(Err(error)),
         }
@@ -216,6 +296,38 @@ fn picked() -> Vec<Value> {
     cases
 }
 
+/// Adds a changed preview: what it is, why it must fail, the outcome, the change.
+type Add<'a> = dyn FnMut(&str, &str, &str, &dyn Fn(&mut Preview)) + 'a;
+
+/// Previews with cells that a seller may not choose so.
+fn chosen_ones(preview: &Preview, cells: u64, add: &mut Add<'_>) {
+    let first = &preview.chosen[0];
+    add("none chosen", "other cells than those", "mismatch", &|of| of.chosen.clear());
+    add("one chosen twice", "not in order", "Order", &|of| of.chosen.insert(0, first.clone()));
+    add("chosen in disorder", "not in order", "Order", &|of| of.chosen.swap(0, 1));
+    add("chosen behind the end", "no such cell", "Order", &|of| {
+        let behind = PreviewCell { cell: cells, ..of.chosen[0].clone() };
+        of.chosen.push(behind);
+    });
+    add("33 chosen", "one too many, before their order is looked at", "TooMany", &|of| {
+        of.chosen = vec![first.clone(); 33];
+    });
+    add("32 chosen", "not too many, but not in order", "Order", &|of| {
+        of.chosen = vec![first.clone(); 32];
+    });
+    add("one chosen under another key", "it does not open", "Sealed", &|of| {
+        of.chosen[0].key[0] ^= 1;
+    });
+    add("a byte less of one chosen", "of the cell", "Size", &|of| {
+        of.chosen[1].sealed.pop();
+    });
+    add("no path to one chosen", "not in the file", "NotListed", &|of| of.chosen[1].path.clear());
+    add("neither", "drawn ones are judged first", "OtherCells", &|of| {
+        of.cells.clear();
+        of.chosen.clear();
+    });
+}
+
 /// Previews of small files: a file of one stripe with padding in it, and one of two stripes' cells.
 fn opened() -> Vec<Value> {
     let mut cases = Vec::new();
@@ -231,12 +343,17 @@ fn opened() -> Vec<Value> {
         };
         let seed = Hash([7; 32]);
         let wanted = picks(&seed, stored.layout.cells(), count);
-        let preview = Preview { cells: wanted.iter().map(|cell| make(*cell)).collect() };
-        let plain: Vec<_> = preview.open(&stored.manifest, &seed, count).unwrap();
-        let plain: Vec<_> = plain.iter().map(|(_, bytes)| hex(bytes)).collect();
+        let opened = wanted.iter().map(|cell| make(*cell)).collect();
+        let own = 0..stored.layout.cells().min(2);
+        let preview = Preview { cells: opened, chosen: own.map(make).collect() };
+        let opened = preview.open(&stored.manifest, &seed, count).unwrap();
+        let hexed = |cells: &[(u64, Vec<u8>)]| -> Vec<String> {
+            cells.iter().map(|(_, bytes)| hex(bytes)).collect()
+        };
+        let (plain, chosen) = (hexed(&opened.drawn), hexed(&opened.chosen));
         let input = json!({
             "manifest": hex(&stored.manifest.to_bytes()), "seed": seed.to_string(), "count": count,
-            "preview": hex(&preview.to_bytes()), "plain": plain,
+            "preview": hex(&preview.to_bytes()), "plain": plain, "chosen": chosen,
         });
         let name = format!("{count} of {required}/{total}, {length} bytes");
         let good = case(&name, "opened for everyone", &input, json!({}), "ok");
@@ -257,6 +374,7 @@ fn opened() -> Vec<Value> {
         add("a byte more", "of the cell", "Size", &|of| of.cells[0].sealed.push(0));
         add("no path", "not in the file", "NotListed", &|of| of.cells[0].path.clear());
         add("a path bent", "not in the file", "NotListed", &|of| of.cells[0].path[0].0[0] ^= 1);
+        chosen_ones(&preview, stored.layout.cells(), &mut add);
         let other = json!({ "manifest": flip(&good, "manifest", 92) });
         cases.push(case(&format!("{name}, other root"), "another file", &good, other, "NotListed"));
         cases.push(good);

@@ -22,6 +22,7 @@ use symbolon_protocol::{
     text::TextError,
     wire::{
         ledger::{Request as LedgerRequest, Response as LedgerResponse},
+        preview::{Request as PreviewRequest, Response as PreviewResponse},
         storage::{
             Fault, Refusal, RefusalCode, Request as StorageRequest, Response as StorageResponse,
             SliceHead,
@@ -62,6 +63,8 @@ kinds! {
     "PeerAddress" => PeerAddress,
     "Place" => Place,
     "Preview" => Preview,
+    "PreviewRequest" => PreviewRequest,
+    "PreviewResponse" => PreviewResponse,
     "Reason" => Reason,
     "Refusal" => Refusal,
     "RefusalCode" => RefusalCode,

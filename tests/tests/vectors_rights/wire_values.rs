@@ -28,6 +28,7 @@ use symbolon_protocol::{
             HistoryLine, HistoryPlace, OldestBlock, Request as LedgerRequest,
             Response as LedgerResponse, Row,
         },
+        preview::{NotOpened, Request as PreviewRequest, Response as PreviewResponse},
         storage::{
             Authority, Refusal, RefusalCode, Request as StorageRequest,
             Response as StorageResponse, SliceHead,
@@ -69,6 +70,11 @@ pub(crate) fn all() -> Values {
     add("LedgerRequest", ledger_requests().iter().map(Encode::to_bytes).collect());
     add("LedgerResponse", ledger_responses().iter().map(Encode::to_bytes).collect());
     add("StorageRequest", storage_requests().iter().map(Encode::to_bytes).collect());
+    let (listing, nonce) = (ListingId([19; 16]), [34; 32]);
+    add("PreviewRequest", vec![PreviewRequest::Open { listing, nonce, count: 8 }.to_bytes()]);
+    let refused = PreviewResponse::Refused { why: NotOpened::Spent, message: "Spent".into() };
+    let cells = PreviewResponse::Cells { cells: preview().cells };
+    add("PreviewResponse", [refused, cells].iter().map(Encode::to_bytes).collect());
     add("StorageResponse", storage_responses().iter().map(Encode::to_bytes).collect());
     out
 }
@@ -216,7 +222,7 @@ pub(crate) fn manifest() -> Manifest {
 
 fn preview() -> Preview {
     let cell = PreviewCell { cell: 31, key: [32; 32], sealed: vec![33; 16], path: vec![ROOT] };
-    Preview { cells: vec![cell] }
+    Preview { cells: vec![cell.clone()], chosen: vec![PreviewCell { cell: 33, ..cell }] }
 }
 
 fn vault() -> VaultKey {

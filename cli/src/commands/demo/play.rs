@@ -288,7 +288,7 @@ async fn find(stage: &mut Stage, cast: &Audience, listing: &ListingId) -> Result
     let found = cast.buyer.listings(&ListingFilter::default()).await?;
     let view = found.iter().find(|view| view.id == *listing);
     let view = view.ok_or_else(|| broken("Find", "the listing is not in the market"))?;
-    let cells = cast.buyer.preview(listing).await?;
+    let cells = cast.buyer.preview(listing).await?.cells.drawn;
     let cell = cells.first().ok_or_else(|| broken("Find", "the listing has no preview"))?;
     let shown = part(&cast.file, cell.offset, cell.plain.len())?;
     if shown != cell.plain {

@@ -1,7 +1,8 @@
-//! Posting a listing's preview: the cells that the beacon picked, opened for everyone.
+//! Posting a listing's preview: the cells that the beacon picked and those that the seller chose, opened for everyone.
 
 use symbolon_protocol::{
     Encode,
+    content::Layout,
     id::{Hash, ListingId},
     ledger::{rows::Listing, transaction::Action},
     limits::CELL_BYTES,
@@ -10,8 +11,8 @@ use symbolon_protocol::{
 
 use super::{Budget, layout};
 use crate::{
-    catalog::FileKind,
-    download::{LeavesWanted, Reading, spans},
+    catalog::{FileKind, ObjectEntry},
+    download::{LeavesWanted, spans},
     error::ClientError,
     library::{
         get::{GetOptions, Readable, Sink},
@@ -20,6 +21,7 @@ use crate::{
     },
     market::{Market, own::about_listing},
     progress::Progress,
+    reader::{Length, Reader},
     wallet::account::transaction_id,
 };
 
@@ -31,12 +33,12 @@ const LOOK_MS: u64 = 50;
 pub(super) const PREVIEW_CELL_BYTES_MAX: u64 = CELL_BYTES as u64 + 4 * 1024;
 
 impl Market {
-    /// Waits for the beacon and opens the cells that it picks.
+    /// Waits for the beacon and opens the cells that it picks, and those that the seller chose.
     pub(super) async fn post_preview(
         &self,
         entry: &Found,
         (id, listing): (ListingId, Listing),
-        epochs: u64,
+        (chosen, epochs): (&[u64], u64),
         budget: &Budget,
         progress: &Progress,
     ) -> Result<Vec<u64>, ClientError> {
@@ -50,30 +52,55 @@ impl Market {
         let layout = layout(entry.manifest())?;
         let cells = picks(&seed, layout.cells(), count);
         if listing.preview.is_some() {
-            return Ok(cells);
+            let posted = self.open_preview(&id, &listing).await?.chosen;
+            if posted.iter().map(|cell| cell.cell).eq(chosen.iter().copied()) {
+                return Ok(cells);
+            }
+            let name = entry.name.to_string();
+            let what = format!("a listing of {name:?} that shows other cells ({id})");
+            return Err(ClientError::Exists { name: what });
         }
         progress.note(format!("opening {} preview cells the beacon picked", cells.len()));
-        let key = entry.object.key.file_key();
-        let leaves = self.leaves_of(entry).await?;
-        let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
-        let mut opened = Vec::new();
-        for cell in &cells {
-            let (start, length) = cell_range(&layout, *cell).ok_or_else(missing)?;
-            // A cell in the padding holds no bytes of the file and begins after its end.
-            let plain = match length {
-                0 => Vec::new(),
-                _ => self.read_range(&entry.name, start, start + length as u64).await?,
-            };
-            let made = PreviewCell::make(&layout, &key, *cell, &plain, &leaves);
-            opened.push(made.ok_or_else(missing)?);
-        }
+        let opened = Preview {
+            cells: self.open_cells(&entry.object, &layout, &cells).await?,
+            chosen: self.open_cells(&entry.object, &layout, chosen).await?,
+        };
         let kind = FileKind::Preview { listing: id };
-        let bytes = Preview { cells: opened }.to_bytes();
-        let preview = self.publish(kind, bytes, epochs, budget).await?;
+        let preview = self.publish(kind, opened.to_bytes(), epochs, budget).await?;
         let action = Action::Preview { listing: id, preview };
         let about = about_listing(&id, listed_ms);
         self.send_within(budget, transaction_id("preview", &about), action).await?;
         Ok(cells)
+    }
+
+    /// Opens cells of a file of this identity, which is a whole object.
+    pub(crate) async fn open_cells(
+        &self,
+        entry: &ObjectEntry,
+        layout: &Layout,
+        cells: &[u64],
+    ) -> Result<Vec<PreviewCell>, ClientError> {
+        if cells.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = entry.key.file_key();
+        let leaves = self.leaves_of(entry).await?;
+        let (reading, whole) = (self.own_reading(entry)?, (0, layout.length()));
+        let reader =
+            Reader::new(self.network(), reading, whole, Length::Known, &Progress::silent())?;
+        let missing = || ClientError::Internal(String::from("a picked cell is not in the file"));
+        let mut opened = Vec::new();
+        for cell in cells {
+            let (start, length) = cell_range(layout, *cell).ok_or_else(missing)?;
+            // A cell in the padding holds no bytes of the file and begins after its end.
+            let plain = match length {
+                0 => Vec::new(),
+                _ => reader.read_at(start, start + length as u64).await?,
+            };
+            let made = PreviewCell::make(layout, &key, *cell, &plain, &leaves);
+            opened.push(made.ok_or_else(missing)?);
+        }
+        Ok(opened)
     }
 
     async fn preview_seed(
@@ -94,7 +121,12 @@ impl Market {
     }
 
     /// Reads some bytes of a file of this identity.
-    async fn read_range(&self, name: &Name, from: u64, to: u64) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn read_range(
+        &self,
+        name: &Name,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<u8>, ClientError> {
         let options = GetOptions { range: Some((from, to)), replace: Replace::Refuse };
         let what = Readable::from(name);
         let resolved = self.resolve(&what).await?;
@@ -104,8 +136,8 @@ impl Market {
 
     /// All content leaves of a file of this identity: those kept since it was put, or else computed
     /// by reading it again.
-    async fn leaves_of(&self, entry: &Found) -> Result<Vec<Hash>, ClientError> {
-        let manifest = entry.manifest();
+    async fn leaves_of(&self, entry: &ObjectEntry) -> Result<Vec<Hash>, ClientError> {
+        let manifest = &entry.manifest;
         let layout = layout(manifest)?;
         let (object, cells, root) = (manifest.object, layout.cells(), manifest.content_root);
         if let Some(kept) =
@@ -113,8 +145,7 @@ impl Market {
         {
             return Ok(kept);
         }
-        let what = Readable::from(&entry.name);
-        let mut reading: Reading = self.resolve(&what).await?.reading;
+        let mut reading = self.own_reading(entry)?;
         reading.leaves = LeavesWanted::Yes;
         let (spans, _) = spans(&layout, 0, u64::MAX, 0);
         let mut groups = self.network().read(reading, spans, &Progress::silent());
