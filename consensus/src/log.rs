@@ -8,11 +8,14 @@
 use symbolon_protocol::{
     choice,
     codec::{Decode, DecodeError, Reader},
-    id::{AccountId, Hash},
+    id::{AccountId, ChainId, Hash},
     record,
 };
 
-use crate::message::{Body, Polka, Proposal, Step, Vote};
+use crate::{
+    message::{Body, Polka, Proposal, Step, Vote},
+    statement::Statement,
+};
 
 record! {
     /// One entry.
@@ -80,6 +83,22 @@ choice! {
             /// The block.
             block: Hash,
         },
+    }
+}
+
+impl What {
+    /// The digest of the statement that it is, if this key has signed it.
+    #[must_use]
+    pub fn statement(&self, chain: &ChainId, key: &AccountId) -> Option<Hash> {
+        match self {
+            Self::Vote { vote } if vote.voter == *key => {
+                Some(Statement::of_vote(chain, vote).digest)
+            }
+            Self::Proposal { proposal } if proposal.proposer == *key => {
+                Some(Statement::of_proposal(chain, proposal).digest)
+            }
+            _ => None,
+        }
     }
 }
 

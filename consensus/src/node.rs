@@ -254,7 +254,7 @@ impl Node {
         let log = replay::read(&restored.log, height)?;
         let mut core = Core::new(chain, key, settings, signatures, members, height);
         core.guard = restored.guard;
-        let is_lost = |guard: &Guard| !replay::has_statement(&chain, &log, guard);
+        let is_lost = |guard: &Guard| !replay::has_statement(&chain, &id, &log, guard);
         core.lost_at = restored.guard.filter(is_lost).map(|guard| guard.height);
         core.logged = log.iter().map(|entry| replay::name(height, entry)).collect();
         core.has_work = tip.has_work;

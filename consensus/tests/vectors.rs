@@ -126,6 +126,10 @@ fn messages() -> Vec<Value> {
         let (kind, votes) = (RoundKind::Over, vec![one; count]);
         Message::RoundVotes { votes: RoundVotes { height, round, kind, votes } }.to_bytes()
     };
+    let one_vote =
+        RoundVote { step: Step::Prevote, block: Some(BLOCK), validator: 1, signature: [3; 64] };
+    let skip = RoundVotes { height, round: 2, kind: RoundKind::Skip, votes: vec![one_vote] };
+    let skip = Message::RoundVotes { votes: skip }.to_bytes();
     let body = || Body::new(vec![1, 2, 3]);
     let shown = |proposal| Message::Proposal { proposal, body: body() }.to_bytes();
     let committed = |count: usize, round| {
@@ -178,6 +182,7 @@ fn messages() -> Vec<Value> {
         case("a polka of 129", "more than a set has", &polka(129, 0), "TooManySignatures"),
         case("a polka too far", "as for votes", &polka(1, far), "NoSuchPlace"),
         case("an end of a round", "precommits", &end(128, Step::Precommit, 0), "ok"),
+        case("a later round", "votes of any step", &skip, "ok"),
         case("an end of 129", "more", &end(129, Step::Precommit, 0), "TooManySignatures"),
         case(
             "an end with proposals",

@@ -93,8 +93,10 @@ pub(super) struct Core {
     /// Names of the entries that the log had at the start: they are not written again.
     pub(super) logged: HashSet<Hash>,
     is_dirty: bool,
-    /// Whether the guard has changed since the last flush.
-    has_signed: bool,
+    /// Whether the guard has changed since it was written.
+    is_guard_new: bool,
+    /// Whether the log has the statement that the guard names.
+    is_guard_logged: bool,
     pub(super) inputs: VecDeque<Input<Agreement>>,
     pub(super) outputs: Vec<Output>,
     pub(super) waits: BTreeMap<Wait, TimerId>,
@@ -169,7 +171,8 @@ impl Core {
             lost_at: None,
             logged: HashSet::new(),
             is_dirty: false,
-            has_signed: false,
+            is_guard_new: false,
+            is_guard_logged: false,
             inputs: VecDeque::new(),
             outputs: Vec::new(),
             waits: BTreeMap::new(),
@@ -216,6 +219,10 @@ impl Core {
     }
 
     pub(super) fn log(&mut self, what: What) {
+        let statement = what.statement(&self.chain, &self.id);
+        if statement.is_some_and(|digest| self.guard.is_some_and(|guard| guard.digest == digest)) {
+            self.is_guard_logged = true;
+        }
         if self.logged.contains(&replay::name(self.height, &what)) {
             return;
         }
@@ -226,13 +233,22 @@ impl Core {
 
     /// What is sent or committed after this rests on what was logged before it.
     fn flush(&mut self) {
-        if !std::mem::take(&mut self.is_dirty) {
-            return;
-        }
         // Behind the entry of the statement that it names: a guard without it would mean that the log is lost.
-        let signed = self.guard.filter(|_| std::mem::take(&mut self.has_signed));
-        self.outputs.extend(signed.map(Output::Guard));
-        self.outputs.push(Output::Flush);
+        if self.is_guard_new && self.is_guard_logged {
+            self.outputs.extend(self.guard.map(Output::Guard));
+            self.is_guard_new = false;
+            self.is_dirty = true;
+        }
+        if std::mem::take(&mut self.is_dirty) {
+            self.outputs.push(Output::Flush);
+        }
+    }
+
+    /// Sends a statement of this node's own key, or passes one on. An own one that the log has no room for has its guard all
+    /// the same.
+    fn send_statement(&mut self, signer: AccountId, message: Message) {
+        self.is_guard_logged |= signer == self.id;
+        self.send(message);
     }
 
     fn send(&mut self, message: Message) {
@@ -340,7 +356,7 @@ impl Core {
 
     fn send_vote(&mut self, vote: Vote) {
         if vote.signature != WITHHELD {
-            self.send(Message::Vote { vote });
+            self.send_statement(vote.voter, Message::Vote { vote });
         }
     }
 
@@ -353,7 +369,7 @@ impl Core {
         };
         let body = held.body.clone();
         self.has_proposed(&proposal);
-        self.send(Message::Proposal { proposal, body });
+        self.send_statement(proposal.proposer, Message::Proposal { proposal, body });
     }
 
     /// Remembers a proposal, if it is an own one.
@@ -471,8 +487,8 @@ impl Core {
             Ok(guard) => {
                 if self.guard != Some(guard) {
                     self.guard = Some(guard);
-                    self.has_signed = true;
-                    self.is_dirty = true;
+                    self.is_guard_new = true;
+                    self.is_guard_logged = false;
                 }
                 signature::sign(&self.key, &statement.digest)
             }

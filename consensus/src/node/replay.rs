@@ -5,7 +5,7 @@ use arc_malachitebft_core_types as types;
 use engine::{Input, ProposedValue};
 use symbolon_protocol::{
     Encode as _,
-    id::{ChainId, Hash},
+    id::{AccountId, ChainId, Hash},
 };
 use types::{Round, Timeout, TimeoutKind, Validity, ValueOrigin};
 
@@ -17,7 +17,6 @@ use crate::{
     ledger::Request,
     log::{Entry, What},
     message::Step,
-    statement::Statement,
 };
 
 /// The entries of the height that is next. Those before are of blocks that the ledger has.
@@ -42,15 +41,9 @@ pub(super) fn name(height: u64, what: &What) -> Hash {
     Hash(*blake3::hash(&bytes).as_bytes())
 }
 
-/// Whether the log has the statement that was signed last.
-pub(super) fn has_statement(chain: &ChainId, log: &[What], guard: &Guard) -> bool {
-    log.iter().any(|what| match what {
-        What::Vote { vote } => Statement::of_vote(chain, vote).digest == guard.digest,
-        What::Proposal { proposal } => {
-            Statement::of_proposal(chain, proposal).digest == guard.digest
-        }
-        _ => false,
-    })
+/// Whether the log has the statement that this key has signed last.
+pub(super) fn has_statement(chain: &ChainId, key: &AccountId, log: &[What], guard: &Guard) -> bool {
+    log.iter().any(|what| what.statement(chain, key) == Some(guard.digest))
 }
 
 impl Node {
