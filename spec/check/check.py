@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 from primitives import No  # noqa: E402
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
-MODULES = ["content", "custody", "dispute", "grant", "identity", "ledger", "names", "proof", "wire", "wycheproof"]
+MODULES = ["consensus", "content", "custody", "dispute", "grant", "identity", "ledger", "names", "proof", "wire", "wycheproof"]
 
 
 @functools.cache

@@ -47,8 +47,18 @@ fn room(package: &str) -> String {
     }
 }
 
-const ROOMS: [&str; 11] = [
-    "protocol", "store", "net", "ledger", "audit", "transfer", "client", "node", "view", "cli",
+const ROOMS: [&str; 12] = [
+    "protocol",
+    "consensus",
+    "store",
+    "net",
+    "ledger",
+    "audit",
+    "transfer",
+    "client",
+    "node",
+    "view",
+    "cli",
     "tests",
 ];
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     codec::Encode,
-    id::{AccountId, Hash},
+    id::{AccountId, ChainId, Hash},
     ledger::{block::Header, signing},
     limits::VALIDATORS_MAX,
     record,
@@ -178,10 +178,13 @@ impl Commit {
     /// The digest that validators sign.
     #[must_use]
     pub fn digest(header: &Header, round: u32) -> Hash {
-        signing::hash_parts(
-            "symbolon 2026 commit v1",
-            &[&header.chain, &header.height, &round, &header.digest()],
-        )
+        Self::statement(&header.chain, header.height, round, &header.digest())
+    }
+
+    /// The same, for a block that is known by its name alone.
+    #[must_use]
+    pub fn statement(chain: &ChainId, height: u64, round: u32, block: &Hash) -> Hash {
+        signing::hash_parts("symbolon 2026 commit v1", &[chain, &height, &round, block])
     }
 
     /// The commit of a validator that orders alone.
@@ -197,6 +200,18 @@ impl Commit {
         if validators.hash() != header.validators {
             return Err(CommitError::OtherValidators);
         }
+        let digest = Self::digest(header, self.round);
+        self.verify_statement(&digest, validators, signature::verify)
+    }
+
+    /// Whether these signatures under `digest` are of members with more than two thirds of the power, in the order of the
+    /// set, and all hold. `verify` checks one of them: a caller may remember those that it has checked before.
+    pub fn verify_statement(
+        &self,
+        digest: &Hash,
+        validators: &Validators,
+        verify: impl Fn(&[u8; 32], &Hash, &[u8; 64]) -> Result<(), SignatureError>,
+    ) -> Result<(), CommitError> {
         let mut signers = Vec::with_capacity(self.signatures.len().min(VALIDATORS_MAX));
         let mut next = 0;
         for (index, one) in self.signatures.iter().enumerate() {
@@ -210,9 +225,8 @@ impl Commit {
         if !is_more(signed, total, 2, 3) {
             return Err(CommitError::TooLittlePower { signed, total });
         }
-        let digest = Self::digest(header, self.round);
         for (signer, one) in signers.into_iter().zip(&self.signatures) {
-            signature::verify(&signer.key.0, &digest, &one.signature)
+            verify(&signer.key.0, digest, &one.signature)
                 .map_err(|SignatureError| CommitError::Signature { validator: one.validator })?;
         }
         Ok(())
@@ -222,7 +236,7 @@ impl Commit {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{id::ChainId, ledger::block::BlockInputs, time::LedgerTime};
+    use crate::{ledger::block::BlockInputs, time::LedgerTime};
 
     pub(crate) fn key(number: u8) -> SigningKey {
         SigningKey::from_bytes(&[number; 32])
