@@ -47,7 +47,7 @@ choice! {
         NotHere = 2,
         /// More cells than one number may pick, or none.
         Count = 3,
-        /// As many cells as the seller allows were opened of this listing, for all viewers together.
+        /// As many cells as the seller allows were opened of this file, for all viewers together.
         Spent = 4,
         /// This viewer has had as many cells as it may have for now.
         Later = 5,
