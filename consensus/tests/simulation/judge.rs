@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use symbolon_consensus::{
     Decided, Message,
-    guard::GuardError,
     statement::{Place, Statement},
 };
 use symbolon_protocol::{
@@ -28,7 +27,6 @@ pub(crate) struct Judge {
     pub(crate) evidence: u64,
     pub(crate) refusals: u64,
     pub(crate) withheld: u64,
-    pub(crate) last_withheld: Option<GuardError>,
     pub(crate) stall_ms: u64,
     pub(crate) recovery_ms: u64,
 }
@@ -46,7 +44,6 @@ impl Judge {
             evidence: 0,
             refusals: 0,
             withheld: 0,
-            last_withheld: None,
             stall_ms: 0,
             recovery_ms: 0,
         }

@@ -63,9 +63,6 @@ fn runs(test: &str, few: u64, share: u64, plan: impl Fn(&mut Random) -> Plan) {
             println!("SYMBOLON_SEED={seed} fails in {test}: {plan:?}");
             resume_unwind(panic)
         });
-        if let Some(error) = world.judge.last_withheld.filter(|_| !plan.has_backups) {
-            println!("{test}, seed {seed}: {error:?}");
-        }
         total.runs += 1;
         total.blocks += world.judge.height();
         total.crashes += world.crashes;
