@@ -28,3 +28,4 @@ mod targets;
 mod terminal;
 mod terms;
 mod vaults;
+mod vouchers;
