@@ -20,6 +20,7 @@ const VAULT: usize = 4;
 const LISTING: usize = 8;
 const ORDER: usize = 4;
 const REVOCATION: usize = 1;
+const REDEMPTION: usize = 1;
 const ROOT: usize = 8;
 
 impl Auditor {
@@ -57,6 +58,7 @@ impl Auditor {
             Action::CoverListing { deals, .. } => (1 + deals.len(), 0),
             Action::Complain { .. } | Action::AnswerCell { .. } => (6, 0),
             Action::Revoke { .. } => (1, REVOCATION),
+            Action::Redeem { .. } => (1, REDEMPTION),
             Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
             _ => (1, 0),
         };
@@ -119,6 +121,10 @@ impl Auditor {
         self.returned(by, REVOCATION);
     }
 
+    pub(super) fn redemption_returned(&mut self, once: AccountId) {
+        self.returned(once, REDEMPTION);
+    }
+
     /// What all that these books have on the ledger is to have bound.
     pub(super) fn deposits(&self) -> u128 {
         let weight = NODE * self.nodes.len()
@@ -128,6 +134,7 @@ impl Auditor {
             + LISTING * self.listings.len()
             + ORDER * self.orders.len()
             + REVOCATION * self.revocations.len()
+            + REDEMPTION * self.redemptions.len()
             + ROOT * self.roots.len();
         let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
         self.params.deposit.0 * weight as u128 + capacity

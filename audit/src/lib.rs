@@ -23,14 +23,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use symbolon_ledger::{Ledger, LedgerError};
 use symbolon_protocol::{
     Encode,
-    id::{AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, Opening, OrderId, VaultId},
+    id::{
+        AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, Opening, OrderId, PeerId,
+        VaultId,
+    },
     ledger::{
         Params,
         block::{Block, Event, Genesis, Place, Reason, events_root, transactions_root},
         commit::Validators,
         rows::{
-            Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Revocations, Roots,
-            Table,
+            Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Redemptions,
+            Revocations, Roots, Table,
         },
         transaction::{Action, Transaction},
     },
@@ -90,6 +93,8 @@ pub struct Auditor {
     made: (usize, usize, usize),
     /// Revoked links and who revoked them, and whether the link has an end.
     revocations: BTreeMap<(LinkId, AccountId), bool>,
+    /// Redeemed vouchers, by one-time account: for which peer, and until when.
+    redemptions: BTreeMap<AccountId, (PeerId, u64)>,
     /// What is over, by the time at which it is to be gone.
     over: BTreeSet<(u64, market::Over)>,
     /// How often each account has set its root record.
@@ -155,6 +160,7 @@ impl Auditor {
             draws: BTreeMap::new(),
             made: (0, 0, 0),
             revocations: BTreeMap::new(),
+            redemptions: BTreeMap::new(),
             over: BTreeSet::new(),
             roots: BTreeMap::new(),
             known: BTreeSet::new(),
@@ -465,6 +471,12 @@ impl Auditor {
             revocations.map(|(key, row)| Some((Revocations::parse(&key)?, row.until_ms.is_some())));
         if !revocations.eq(self.revocations.iter().map(|(key, ends)| Some((*key, *ends)))) {
             return Err(self.finding("the ledger has other revocations than these books"));
+        }
+        let redemptions = all(ledger, Redemptions).await.map_err(asked)?.into_iter();
+        let redemptions = redemptions
+            .map(|(key, row)| Some((Redemptions::parse(&key)?, (row.holder, row.until_ms.0))));
+        if !redemptions.eq(self.redemptions.iter().map(|(once, row)| Some((*once, *row)))) {
+            return Err(self.finding("the ledger has other redemptions than these books"));
         }
         for (key, row) in all(ledger, Listings).await.map_err(asked)? {
             let id = Listings::parse(&key).ok_or_else(|| self.finding("a listing's key"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use symbolon_protocol::{
     custody::{CustodyAcceptance, DeliveryKey, PostedRelease, Release, VaultKey},
-    id::{AccountId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, VaultId},
+    id::{AccountId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, OrderId, PeerId, VaultId},
     ledger::{
         block::{Event, Place, Reason},
         rows::{HoldKey, Split, Terms},
@@ -71,6 +71,7 @@ pub(super) enum Over {
     Order(OrderId),
     Listing(ListingId),
     Revocation(LinkId, AccountId),
+    Redemption(AccountId),
 }
 
 /// The state of an order.
@@ -219,8 +220,20 @@ impl Auditor {
                 self.expected.push(Event::Revoked { link: *link, by: sender });
                 Ok(())
             }
+            Action::Redeem { holder, until_ms } => self.redeem(sender, *holder, until_ms.0),
             other => Err(format!("these books do not know {other:?}")),
         }
+    }
+
+    fn redeem(&mut self, once: AccountId, holder: PeerId, until_ms: u64) -> Result<(), String> {
+        if until_ms <= self.time_ms {
+            return Err(format!("{once} redeems a voucher that has ended"));
+        }
+        if self.redemptions.insert(once, (holder, until_ms)).is_some() {
+            return Err(format!("the voucher of {once} is redeemed twice"));
+        }
+        self.leaves_after(until_ms, Over::Redemption(once));
+        Ok(())
     }
 
     fn list(&mut self, seller: AccountId, id: ListingId, terms: &Terms) -> Result<(), String> {
@@ -537,6 +550,10 @@ impl Auditor {
                 Over::Revocation(link, by) => {
                     self.revocations.remove(&(link, by));
                     self.revocation_returned(by);
+                }
+                Over::Redemption(once) => {
+                    self.redemptions.remove(&once);
+                    self.redemption_returned(once);
                 }
             }
         }

@@ -124,6 +124,8 @@ pub(crate) enum Verb {
     Audit(commands::audit::Args),
     /// Let another person read a file or folder
     Share(commands::share::Args),
+    /// Redeem a voucher: get what somebody shared with you before you had an identity
+    Redeem(commands::redeem::Args),
     /// Inspect grants, pass them on, or revoke them
     Grant(commands::grant::Args),
     /// Offer access to a file for sale

@@ -105,6 +105,10 @@ fn denied(error: &ClientError) -> Option<&'static str> {
         RefusalCode::QuotaUsed => Some("the grant's reads are used up"),
         RefusalCode::NotYourGrant => Some("the grant is for another holder"),
         RefusalCode::NotAllowed => Some("the grant does not allow this"),
+        RefusalCode::NotRedeemed => {
+            Some("the grant's voucher is not redeemed, as far as they know")
+        }
+        RefusalCode::RedeemedElsewhere => Some("the grant's voucher was redeemed by somebody else"),
         _ => None,
     };
     codes.filter_map(words).next()
@@ -144,6 +148,7 @@ fn hints(error: &ClientError) -> &'static [&'static str] {
         ClientError::Grant(_) => &[
             "see whose it is with: symbolon grant inspect GRANT; and who you are with: symbolon id",
         ],
+        ClientError::Voucher(_) => &["ask the person who gave it for a new one"],
         ClientError::OrderRefunded(_) => {
             &["the money came back; run the same command to buy again"]
         }

@@ -22,6 +22,7 @@ pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod orders;
 pub(crate) mod put;
+pub(crate) mod redeem;
 pub(crate) mod renew;
 pub(crate) mod restore;
 pub(crate) mod rm;
@@ -83,6 +84,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Rm(args) => rm::run(&args, context).await,
         Verb::Audit(args) => audit::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,
+        Verb::Redeem(args) => redeem::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,
         Verb::Sell(args) => sell::run(args, context).await,
         Verb::Vault(args) => vault::run(&args, context).await,

@@ -8,18 +8,21 @@ use std::{
 
 use symbolon_protocol::{
     LedgerTime, Millis,
-    grant::{Caveat, GrantToken, ability},
+    grant::{Caveat, GrantToken, Voucher, VoucherError, ability},
     id::{AccountId, Hash, LinkId},
     identity::Recipient,
     limits::CELL_PLAIN_BYTES,
     wire::storage::RefusalCode,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Kind},
     home::{self, Home},
+    output::Output,
     target,
     units::{self, When},
+    unseen,
 };
 
 /// Bytes read of a file or of stdin for a grant or recipient: several times the longest text.
@@ -31,12 +34,14 @@ pub(crate) fn check_target(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let mut begins = [0; GRANT_BEGINS.len()];
+    let is_ours =
+        |begins: &[u8]| begins == GRANT_BEGINS || begins == &VOUCHER_BEGINS[..begins.len()];
     let is_other = match path.symlink_metadata() {
         Err(error) => error.kind() != ErrorKind::NotFound,
         Ok(about) if !about.is_file() => true,
         Ok(_) => {
             let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
-            read.is_err() || begins != *GRANT_BEGINS
+            read.is_err() || !is_ours(&begins)
         }
     };
     if is_other {
@@ -62,6 +67,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 const GRANT_BEGINS: &[u8; 6] = b"grant1";
+const VOUCHER_BEGINS: &[u8; 8] = b"symbolon";
 
 /// Limits of a grant.
 #[derive(Debug, clap::Args)]
@@ -126,6 +132,9 @@ impl Ability {
     }
 }
 
+/// How long a voucher lasts if its maker does not say: long enough for a person to answer a message.
+const VOUCHER_TERM: Millis = Millis::DAY.saturating_mul(7);
+
 /// Bytes of a purpose's text at most: a licence is shorter.
 const PURPOSE_BYTES_MAX: u64 = 1 << 20;
 
@@ -153,6 +162,22 @@ impl Limits {
             let text = home::text_or_file(purpose, PURPOSE_BYTES_MAX)?;
             caveats.push(Caveat::Purpose { hash: Hash(*blake3::hash(text.as_bytes()).as_bytes()) });
         }
+        Ok(caveats)
+    }
+
+    /// As caveats of a voucher. It always has an end, and is for one link more: its redeemer's.
+    pub(crate) fn of_voucher(&self, now_ms: LedgerTime) -> Result<Vec<Caveat>, Error> {
+        let mut caveats = self.caveats(now_ms)?;
+        let mut until_ms = now_ms.saturating_add(VOUCHER_TERM);
+        for caveat in &mut caveats {
+            match caveat {
+                Caveat::NotAfter { time_ms } => until_ms = *time_ms,
+                Caveat::Depth { links } => *links = links.saturating_add(1),
+                _ => {}
+            }
+        }
+        caveats.retain(|caveat| !matches!(caveat, Caveat::NotAfter { .. }));
+        caveats.push(Caveat::Once { until_ms });
         Ok(caveats)
     }
 
@@ -201,6 +226,31 @@ pub(crate) fn bytes_of_cells(token: &GrantToken) -> Option<(u64, u64)> {
     (byte(first) < byte(end)).then(|| (byte(first), byte(end)))
 }
 
+/// The voucher in a file, on stdin, or as the user types it unseen. An argument would show it to other users.
+pub(crate) fn read_voucher(from: Option<&str>, out: &Output) -> Result<Voucher, Error> {
+    let text = match from {
+        Some(text) if text != "-" && !text.starts_with('@') => {
+            return Err(in_a_command());
+        }
+        Some(text) => Zeroizing::new(home::text_or_file(text, TEXT_BYTES_MAX)?),
+        None if out.can_ask() => unseen::ask("Voucher (not shown): ", out)?,
+        None => Zeroizing::new(home::text_or_file("-", TEXT_BYTES_MAX)?),
+    };
+    Voucher::parse(&text).map_err(|error| no_voucher(&error))
+}
+
+fn in_a_command() -> Error {
+    let message =
+        "a voucher is a secret, and other users of this machine can see what stands in a command";
+    Error::usage(message).hint("put it into a file, and give @FILE; or give it on stdin: -")
+}
+
+fn no_voucher(error: &VoucherError) -> Error {
+    Error::new(Kind::Corrupt, format!("this is not a voucher: {error}")).hint(
+        "a voucher is one line that begins with symbolon://redeem/; check that it was copied whole",
+    )
+}
+
 /// Whether a text names a grant rather than a file.
 pub(crate) fn looks_like_one(text: &str) -> bool {
     text == "-" || text.starts_with('@') || text.starts_with("grant1")
@@ -209,7 +259,31 @@ pub(crate) fn looks_like_one(text: &str) -> bool {
 /// The grant in a text, a file or stdin.
 pub(crate) fn parse(text: &str) -> Result<GrantToken, Error> {
     let token = home::text_or_file(text, TEXT_BYTES_MAX)?;
-    GrantToken::parse(&token).map_err(|error| {
+    if Voucher::looks_like_one(&token) {
+        let message = "this is a voucher: it allows nothing before it is redeemed";
+        return Err(
+            Error::new(Kind::NotAllowed, message).hint("redeem it with: symbolon redeem @FILE")
+        );
+    }
+    parsed(&token)
+}
+
+/// The same for one that is only looked at or revoked: a voucher in a file or on stdin will do.
+pub(crate) fn parse_given(text: &str) -> Result<GrantToken, Error> {
+    let read = Zeroizing::new(home::text_or_file(text, TEXT_BYTES_MAX)?);
+    if !Voucher::looks_like_one(&read) {
+        return parsed(&read);
+    }
+    // Refuses one that stands in the command, and does not repeat it.
+    if text != "-" && !text.starts_with('@') {
+        return Err(in_a_command());
+    }
+    let voucher = Voucher::parse(&read).map_err(|error| no_voucher(&error))?;
+    Ok(voucher.token().clone())
+}
+
+fn parsed(token: &str) -> Result<GrantToken, Error> {
+    GrantToken::parse(token).map_err(|error| {
         Error::new(Kind::Corrupt, format!("this is not a grant: {error}"))
             .hint("a grant is one line that begins with grant1; check that it was copied whole")
     })

@@ -216,6 +216,9 @@ pub enum ClientError {
     /// A grant cannot be used here.
     #[error("the grant cannot be used: {0}")]
     Grant(#[source] Reason),
+    /// A voucher cannot be redeemed.
+    #[error("the voucher cannot be redeemed: {0}")]
+    Voucher(#[source] Reason),
     /// A local file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -415,7 +418,7 @@ impl ClientError {
             | Self::NotOurOrder { .. }
             | Self::SourceChanged { .. } => ErrorKind::Corrupt,
             Self::Exists { .. } | Self::Held { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
-            Self::Grant(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
+            Self::Grant(_) | Self::Voucher(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
             Self::LedgerRefused(_)

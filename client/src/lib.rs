@@ -119,7 +119,7 @@ pub use symbolon_ledger::{LedgerTicket, TicketError};
 pub use symbolon_net::{Congestion, Host};
 pub use symbolon_protocol::{
     Amount,
-    grant::{Caveat, GrantToken},
+    grant::{Caveat, GrantToken, Voucher},
     identity::{Identity, Phrase, Recipient},
 };
 pub use symbolon_transfer::{

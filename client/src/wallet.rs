@@ -2,7 +2,8 @@
 //! passes on and takes back, and its own folder on this machine.
 //!
 //! - [`account`](Wallet::account), [`history`](Wallet::history), [`transfer`](Wallet::transfer): money;
-//! - [`attenuate`](Wallet::attenuate), [`revoke`](Wallet::revoke), [`grants`](Wallet::grants): rights;
+//! - [`attenuate`](Wallet::attenuate), [`revoke`](Wallet::revoke), [`grants`](Wallet::grants),
+//!   [`redeem`](Wallet::redeem): rights;
 //! - [`network`](Wallet::network): ledger, nodes and machine, for code that knows no names.
 //!
 //! The wallet stands below the other rooms: it knows no name, no folder, no upload and no listing. Its rows lie in the
@@ -26,6 +27,7 @@ mod clock;
 mod grants;
 mod met;
 mod transfer;
+mod vouchers;
 
 use std::{
     path::{Path, PathBuf},

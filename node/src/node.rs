@@ -39,7 +39,7 @@ use crate::{
     prove, reads,
     reads::Reads,
     register, scrub,
-    serve::{self, GrantCache, KnownClaims, KnownOrders},
+    serve::{self, GrantCache, KnownClaims, KnownFacts},
     settings::{self, Settings, SettingsError},
     shared::{Shared, View},
     sweep,
@@ -285,7 +285,7 @@ impl Node {
         let shared = Shared {
             admission: Admission::new(options.capacity, options.limits.clone()),
             grants: Mutex::new(GrantCache::new(options.limits.grants_cached_max)),
-            orders: KnownOrders::new(&options.limits),
+            facts: KnownFacts::new(&options.limits),
             claims: KnownClaims::new(&options.limits),
             reads: Reads::default(),
             schedule: Schedule::default(),

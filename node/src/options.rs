@@ -81,11 +81,11 @@ pub struct Limits {
     pub stale_ms: u64,
     /// Verified grants that are cached.
     pub grants_cached_max: usize,
-    /// Orders that are remembered, so that they need not be looked up again.
+    /// Orders that are remembered, so that they need not be looked up again; and as many redemptions.
     pub orders_known_max: usize,
-    /// Orders that are looked up at once. Each peer has one look-up at a time.
+    /// Orders and redemptions that are looked up at once. Each peer has one look-up at a time.
     pub look_ups_max: usize,
-    /// Milliseconds that a peer waits after looking up an order that gave it nothing.
+    /// Milliseconds that a peer waits after looking up an order or redemption that gave it nothing.
     pub look_up_pause_ms: u64,
 }
 

@@ -8,9 +8,9 @@
 mod claims;
 mod custody;
 mod delete;
+mod facts;
 mod grants;
 mod info;
-mod orders;
 mod read;
 mod reads;
 mod store;
@@ -28,7 +28,7 @@ use symbolon_store::{Damage, Shard, StoreError};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, error, warn};
 
-pub(crate) use self::{claims::KnownClaims, grants::GrantCache, orders::KnownOrders};
+pub(crate) use self::{claims::KnownClaims, facts::KnownFacts, grants::GrantCache};
 use crate::{options::credit, scrub, shared::Shared};
 
 /// Why a request ends without a complete answer.

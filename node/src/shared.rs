@@ -30,7 +30,7 @@ use crate::{
     options::NodeOptions,
     pace::{Bandwidth, Pace},
     reads::Reads,
-    serve::{GrantCache, KnownClaims, KnownOrders, Stop},
+    serve::{GrantCache, KnownClaims, KnownFacts, Stop},
     settings::Settings,
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) questions: Schedule,
     pub(crate) admission: Arc<Admission>,
     pub(crate) grants: Mutex<GrantCache>,
-    pub(crate) orders: KnownOrders,
+    pub(crate) facts: KnownFacts,
     pub(crate) claims: KnownClaims,
     /// Who reads what.
     pub(crate) reads: Reads,

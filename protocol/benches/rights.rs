@@ -51,6 +51,7 @@ fn grants(criterion: &mut Criterion) {
         cells: Some(0..16),
         now_ms: LedgerTime::ZERO,
         paid: None,
+        redeemed: None,
     };
     let keys = [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
     let signed: Vec<Signature> = keys.iter().map(|key| key.sign(&[9; 32])).collect();

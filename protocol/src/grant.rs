@@ -5,14 +5,17 @@
 //!   the node must enforce.
 //! - [`Grant::issue`] begins a chain, [`Grant::delegate`] lengthens it, both offline. A buyer's chain is the
 //!   seller's [`mandate`] and a [`Sale`]: an order that the ledger's rows prove ([`PaidOrder`]).
-//! - [`GrantToken`] is a grant as text, with the manifest and the sealed file key.
+//! - [`GrantToken`] is a grant as text, with the manifest and the sealed file key. A [`Voucher`] is a token with the
+//!   secret of its holder, for a person who has no keys yet: the ledger says who redeemed it.
 
 mod authorize;
 mod chain;
 mod codec;
 mod objects;
+mod once;
 mod sale;
 mod token;
+mod voucher;
 mod words;
 
 use alloc::vec::Vec;
@@ -31,6 +34,7 @@ pub use chain::{VerifiedGrant, verify_first_link};
 pub use objects::{Member, ObjectSet};
 pub use sale::{PaidOrder, Sale, bought, mandate, mandate_id, market_audience, verify_mandate};
 pub use token::{GrantToken, TokenError};
+pub use voucher::{Voucher, VoucherError};
 
 choice! {
     /// One restriction of a link. A closed list: an unknown caveat refuses the whole grant.
@@ -94,6 +98,12 @@ choice! {
         Objects = 11 {
             /// The root of the tree over their ids.
             root: Hash,
+        },
+        /// Only for whom the ledger says has redeemed this link, and not at or after this time. The link's audience is a
+        /// one-time key, which everyone who sees a voucher has.
+        Once = 12 {
+            /// The first millisecond it no longer counts, in milliseconds since the Unix epoch.
+            until_ms: LedgerTime,
         },
     }
 }
@@ -256,11 +266,32 @@ pub enum GrantError {
     /// The buyer has the money back.
     #[error("the grant's order was refunded")]
     OrderRefunded,
+    /// More than one link that is redeemed.
+    #[error("link {link} is to be redeemed, as one above it is")]
+    OnceRepeated {
+        /// Which link, from 0.
+        link: usize,
+    },
+    /// A grant that ends with a link that is redeemed.
+    #[error("the grant is a voucher: it allows nothing before it is redeemed")]
+    NotRedeemed,
+    /// The caller did not give the redemption's facts: the ledger has none, as far as the caller knows.
+    #[error("the ledger has no redemption by {once}, as far as is known here")]
+    UnknownRedemption {
+        /// The one-time account.
+        once: AccountId,
+    },
+    /// The ledger forgets the redemption before the link ends: the link could be redeemed once more.
+    #[error("the redemption of the grant's voucher ends before the voucher")]
+    RedemptionEnds,
+    /// The link was redeemed for another key.
+    #[error("the grant's voucher was redeemed by somebody else")]
+    RedeemedElsewhere,
 }
 
 impl GrantError {
-    /// The code of a node's refusal for this reason. It says whose fault the refusal is: that of a node which
-    /// does not know an order passes, every other one is the asking peer's.
+    /// The code of a node's refusal for this reason. It says whose fault the refusal is: that of a node which does not
+    /// know an order or a redemption passes, every other one is the asking peer's.
     #[must_use]
     pub fn code(self) -> RefusalCode {
         match self {
@@ -268,6 +299,10 @@ impl GrantError {
             Self::NotYet { .. } | Self::Expired { .. } => RefusalCode::OutOfTime,
             Self::UnknownOrder { .. } => RefusalCode::NotPaid,
             Self::OrderRefunded => RefusalCode::Revoked,
+            Self::NotRedeemed | Self::UnknownRedemption { .. } | Self::RedemptionEnds => {
+                RefusalCode::NotRedeemed
+            }
+            Self::RedeemedElsewhere => RefusalCode::RedeemedElsewhere,
             _ => RefusalCode::NotAllowed,
         }
     }
@@ -301,7 +336,9 @@ impl Grant {
     pub fn ends_ms(&self) -> Option<LedgerTime> {
         let caveats = self.links.iter().flat_map(|link| &link.caveats);
         let ends = caveats.filter_map(|caveat| match caveat {
-            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            Caveat::NotAfter { time_ms: ends_ms } | Caveat::Once { until_ms: ends_ms } => {
+                Some(*ends_ms)
+            }
             _ => None,
         });
         ends.chain(self.sale.map(|sale| sale.ends_ms)).min()

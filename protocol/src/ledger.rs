@@ -30,6 +30,7 @@ pub mod params;
 mod place;
 mod proving;
 mod range;
+mod redemption;
 mod revocation;
 mod root;
 pub mod rows;

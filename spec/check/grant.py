@@ -2,8 +2,8 @@
 
 from codec import GUARDS, Reader, concat, decode, encode, layout
 from content import content_path_holds
-from identity import TEXT_MAX
-from primitives import No, bech32m, derive, hpke_open, signed
+from identity import TEXT_MAX, access_secret, seed_of, wrap_secret
+from primitives import No, bech32m, derive, ed25519_public, hpke_open, signed
 
 LINKS_MAX = 8
 BYTES_MAX = 2048
@@ -15,7 +15,7 @@ layout("""
 choice Caveat: 1 object id b16; 2 abilities set u16; 3 not_before ms u64; 4 not_after ms u64; \\
   5 cells first u64, end u64; 6 node_reads count u64; 7 node_bytes bytes u64; \\
   8 purpose hash b32; 9 depth links u8; 10 staleness ms u64; \\
-  11 objects root b32
+  11 objects root b32; 12 once until u64
 record Link: audience b32, nonce b8, caveats [Caveat], signature b64
 record Sale: order b16, holder b32, ends u64
 record Member: index u32, count u32, path [b32]
@@ -89,6 +89,17 @@ def holders(grant):
     return out
 
 
+def once_of(grant):
+    """The place of the link that is redeemed, and its end."""
+    found = [
+        (place, caveat["until"])
+        for place, link in enumerate(grant["links"]) for caveat in link["caveats"] if caveat["_"] == "once"
+    ]
+    if len(found) > 1:
+        raise No("OnceRepeated")
+    return found[0] if found else (None, None)
+
+
 def check_sale(chain, grant):
     first, sale = grant["links"][0]["audience"], grant["sale"]
     if sale and first != market(chain):
@@ -120,6 +131,7 @@ def verify(chain, grant):
     sets = [sum(caveat["_"] == "objects" for caveat in link["caveats"]) for link in links]
     if sets[0] != bool(grant["member"]) or any(sets[1:]):
         raise No("Membership")
+    once_of(grant)
     check_sale(chain, grant)
     found, own = digests(chain, grant)
     issuers = [grant["root"]] + holders(grant)
@@ -131,14 +143,15 @@ def verify(chain, grant):
 
 def revocations(chain, grant):
     """Pairs of link id and account, none of which may be on the ledger."""
-    above, out = [grant["root"]], []
-    for digest, holder in zip(digests(chain, grant)[0], holders(grant)):
+    above, out, once = [grant["root"]], [], once_of(grant)[0]
+    for place, (digest, holder) in enumerate(zip(digests(chain, grant)[0], holders(grant))):
         out += [(digest[:16], account) for account in above]
-        above.append(holder)
+        if place != once:
+            above.append(holder)
     return out
 
 
-def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
+def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid, redeemed=None):
     """Refuses a request that a verified chain does not allow; gives the conditions that the node must enforce."""
     links = grant["links"]
     if owner != grant["root"]:
@@ -172,6 +185,8 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
                 raise No("NotYet")
             if kind == "not_after" and now >= caveat["ms"]:
                 raise No("Expired")
+            if kind == "once" and now >= caveat["until"]:
+                raise No("Expired")
             if kind == "cells" and cells is None:
                 raise No("WrongCells")
             if kind == "cells" and not (caveat["first"] <= cells[0] and cells[1] <= caveat["end"]):
@@ -184,6 +199,8 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
                 left["staleness"] = least(left["staleness"], caveat["ms"])
             if kind == "not_after":
                 left["ends"] = least(left["ends"], caveat["ms"])
+            if kind == "once":
+                left["ends"] = least(left["ends"], caveat["until"])
             if kind == "purpose":
                 if left["purpose"] not in (None, caveat["hash"]):
                     raise No("PurposesDiffer")
@@ -194,7 +211,23 @@ def authorize(chain, grant, owner, object_id, peer, ability, cells, now, paid):
         check_order(digests(chain, grant)[0][0], grant["sale"], paid, now)
         left["order"] = grant["sale"]["order"]
         left["ends"] = least(left["ends"], grant["sale"]["ends"])
+    check_redemption(grant, redeemed)
     return left
+
+
+def check_redemption(grant, redeemed):
+    """Refuses a chain that does not go on to the peer that its voucher was redeemed for."""
+    place, until = once_of(grant)
+    if place is None:
+        return
+    if place + 1 == len(grant["links"]):
+        raise No("NotRedeemed")
+    if redeemed is None:
+        raise No("UnknownRedemption")
+    if redeemed["until"] < until:
+        raise No("RedemptionEnds")
+    if redeemed["holder"] != grant["links"][place + 1]["audience"]:
+        raise No("RedeemedElsewhere")
 
 
 def proves(member, root, object_id):
@@ -236,7 +269,7 @@ def mandate_holds(chain, seller, link, object_id):
     """Whether a ledger accepts a mandate for a listing."""
     caveats = link["caveats"]
     named = {kind: [caveat for caveat in caveats if caveat["_"] == kind] for kind in {c["_"] for c in caveats}}
-    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "objects"}
+    forbidden = {"not_before", "not_after", "cells", "node_reads", "node_bytes", "staleness", "objects", "once"}
     if link["audience"] != market(chain):
         return False
     if not named.get("object") or any(caveat["id"] != object_id for caveat in named["object"]):
@@ -265,8 +298,8 @@ def mandate_id(chain, seller, link):
 # Tokens.
 
 
-def token(text, wrap_secret):
-    """The file key in a token, and the token."""
+def read_token(text):
+    """A token, and the digest of its grant."""
     data = bech32m("grant", text, TEXT_MAX)
     if data[:1] not in (b"", b"\x01", b"\x02"):
         raise No("Version")
@@ -282,6 +315,12 @@ def token(text, wrap_secret):
         last = verify(read["chain"], read["grant"])[1]
     except No as no:
         raise No(f"Grant.{no.name}") from None
+    return read, last
+
+
+def token(text, wrap_secret):
+    """The file key in a token, and the token."""
+    read, last = read_token(text)
     aad = concat(read["chain"], last, ("Manifest", read["manifest"]))
     info = b"symbolon 2026 grant folder box v1" if read["version"] == 2 else b"symbolon 2026 grant key box v1"
     key = hpke_open(wrap_secret, info, aad, read["key_box"])
@@ -290,6 +329,37 @@ def token(text, wrap_secret):
     if derive("symbolon 2026 commit v1", key) != read["manifest"]["commitment"]:
         raise No("WrongKey")
     return key, read
+
+
+# Vouchers.
+
+VOUCHER_BEGINS = "symbolon://redeem/"
+
+
+def voucher(text):
+    """The file key in a voucher, its token, and when it ends."""
+    if not text.startswith(VOUCHER_BEGINS) or "#" not in text:
+        raise No("Form")
+    front, secret = text[len(VOUCHER_BEGINS):].split("#", 1)
+    bad = ("TooLong", "Form", "Prefix", "Damaged")
+    # The grant's own faults come first, then those of the secret.
+    try:
+        read, _ = read_token(front)
+    except No as no:
+        raise No("Token.Text" if no.name in bad else f"Token.{no.name.split('.')[0]}") from None
+    try:
+        entropy = bech32m("voucher", secret, 128)
+    except No as no:
+        raise No(f"Secret.{no.name}") from None
+    if len(entropy) != 32:
+        raise No("Length")
+    place, until = once_of(read["grant"])
+    if place is None or place + 1 != len(read["grant"]["links"]):
+        raise No("NotOnce")
+    seed = seed_of(entropy)
+    if holders(read["grant"])[-1] != ed25519_public(access_secret(seed)):
+        raise No("OtherSecret")
+    return token(front, wrap_secret(seed))[0], read, until
 
 
 # Vectors.
@@ -327,14 +397,18 @@ def run_authorize(case):
         "mandate": _hex(case["paid"], "mandate"), "holder": _hex(case["paid"], "holder"),
         "ends": case["paid"]["ends_ms"], "refunded": case["paid"]["refunded"],
     }
+    row = case.get("redeemed")
+    redeemed = row and {"holder": _hex(row, "holder"), "until": row["until_ms"]}
     left = authorize(
         chain, grant, _hex(case, "owner"), _hex(case, "object"), _hex(case, "peer"), case["ability"], case["cells"],
-        case["now_ms"], paid)
+        case["now_ms"], paid, redeemed)
     reads = [reads for _, reads, _ in left["quotas"] if reads is not None]
     sizes = [sizes for _, _, sizes in left["quotas"] if sizes is not None]
     found = {"node_reads": min(reads, default=None), "order": left["order"] and left["order"].hex()}
     if "ends_ms" in case:
         found["ends_ms"] = left["ends"]
+    if "link_revocations" in case:
+        found["link_revocations"] = [[link.hex(), account.hex()] for link, account in left["revocations"]]
     if "quotas" in case:
         found["quotas"] = [[link.hex(), reads, sizes] for link, reads, sizes in left["quotas"]]
         found["node_bytes"] = min(sizes, default=None)
@@ -365,6 +439,12 @@ def run_token(case):
     return _same(key.hex() == case["file_key"])
 
 
+def run_voucher(case):
+    key, read, until = voucher(case["voucher"])
+    once = read["grant"]["links"][-1]["audience"].hex()
+    return _same(key.hex() == case["file_key"] and until == case["until_ms"] and once == case["account"])
+
+
 def run_sale(case):
     """A mandate alone, and the chain of it and an order."""
     chain, mandate, seller = _hex(case, "chain"), decode("Link", _hex(case, "mandate")), _hex(case, "seller")
@@ -382,5 +462,5 @@ def run_sale(case):
 VECTORS = {
     "grant/verify.json": run_verify, "grant/authorize.json": run_authorize, "grant/token.json": run_token,
     "grant/limits.json": run_verify, "grant/quotas.json": run_authorize, "grant/sale.json": run_sale,
-    "grant/objects.json": run_objects,
+    "grant/objects.json": run_objects, "grant/redeemed.json": run_authorize, "grant/voucher.json": run_voucher,
 }

@@ -32,14 +32,14 @@ GIVEN_MAX, COVERED_MAX, EVENTS_OF_ORDER = 16, 256, 69
 CODES = {name: place for place, (_, name, _) in enumerate(TYPES["Status"][1])}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
-    KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS = range(1, 32)
+    KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS, REDEMPTIONS = range(1, 33)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
     VAULTS: "Vault", LISTINGS: "Listing", AWAIT: "Nothing", ORDERS: "Order", DUE: "Nothing",
     REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
     LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing", CARES: "Care", REPAIRS: "Repair",
-    SALES: "Sold", MANDATES: "b16", DRAWS: "Draw", ANSWERS: "Answer",
+    SALES: "Sold", MANDATES: "b16", DRAWS: "Draw", ANSWERS: "Answer", REDEMPTIONS: "Redemption",
 }
 
 
@@ -303,6 +303,7 @@ UNITS = {
 WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
+    "Redeem": lambda action: 1,
     "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]) if action["caretakers"] else 0,
 }
 NONE = lambda action: 0
@@ -975,6 +976,9 @@ class Block:
                 if not self.state.keys(LISTINGS_OF, sold):
                     self.state.drop(SALES, sold)
                 self.give_back(row["seller"], 8)
+            elif what["_"] == "redemption":
+                self.state.drop(REDEMPTIONS, what["once"])
+                self.give_back(what["once"], 1)
             else:
                 self.state.drop(REVOCATIONS, what["link"] + what["by"])
                 self.give_back(what["by"], 1)
@@ -2394,6 +2398,20 @@ def revoke(block, sender, action):
     return bad, apply
 
 
+def redeem(block, sender, action):
+    bad, until_ms = set(), action["until_ms"]
+    if block.state.has(REDEMPTIONS, sender):
+        bad.add("Exists")
+    if until_ms <= block.now:
+        bad.add("TooLate")
+
+    def apply():
+        block.state.put(REDEMPTIONS, sender, {"holder": action["holder"], "until_ms": until_ms})
+        block.keep(until_ms, {"_": "redemption", "once": sender})
+
+    return bad, apply
+
+
 def set_root(block, sender, action):
     bad, expected, size = set(), action["expected_version"], len(action["blob"])
     if size == 0 or size > 4096 or size % 512:
@@ -2414,7 +2432,7 @@ ACTIONS = {
     "OpenVault": open_vault, "RotateVault": rotate_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "CoverListing": cover_listing, "Complain": complain, "AnswerCell": answer_cell,
-    "Revoke": revoke, "SetRoot": set_root,
+    "Revoke": revoke, "Redeem": redeem, "SetRoot": set_root,
 }
 
 

@@ -99,6 +99,8 @@ mod told;
 mod twins;
 #[path = "simulation/unposted.rs"]
 mod unposted;
+#[path = "simulation/vouchers.rs"]
+mod vouchers;
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -370,6 +372,11 @@ fn an_order_gives_what_was_paid_for() {
 #[test]
 fn a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others() {
     repeat("a_grant_is_worth_what_it_says_to_its_holder_and_nothing_to_others", given::given);
+}
+
+#[test]
+fn a_voucher_is_worth_a_grant_to_one_reader() {
+    repeat("a_voucher_is_worth_a_grant_to_one_reader", vouchers::vouchers);
 }
 
 #[test]

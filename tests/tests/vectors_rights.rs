@@ -27,6 +27,8 @@ mod grant_edges;
 mod grant_objects;
 #[path = "vectors_rights/grant_sales.rs"]
 mod grant_sales;
+#[path = "vectors_rights/grant_vouchers.rs"]
+mod grant_vouchers;
 #[path = "vectors_rights/identity.rs"]
 mod identity;
 #[path = "vectors_rights/identity_edges.rs"]

@@ -205,6 +205,8 @@ impl TransferError {
                         | Code::OutOfTime
                         | Code::Revoked
                         | Code::QuotaUsed
+                        | Code::NotRedeemed
+                        | Code::RedeemedElsewhere
                 }
             )
         };

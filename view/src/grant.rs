@@ -11,7 +11,7 @@ use symbolon_protocol::{
     session::NodeFault,
 };
 
-use crate::plain::Id;
+use crate::plain::{Id, Secret};
 
 /// A file that another identity may read.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +29,59 @@ pub struct Shared {
     pub path: Option<String>,
     /// How many files of the folder it opens; null for a file.
     pub files: Option<u64>,
+    /// The voucher, a secret: the first who redeems it may read. Null if it was written to a file, and for a grant to a
+    /// recipient.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub voucher: Option<Secret>,
+}
+
+/// A voucher that was redeemed.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Redeemed {
+    /// The identity that redeemed it.
+    pub name: String,
+    /// Whether the command made this identity.
+    pub made: bool,
+    /// The grant, `grant1...`.
+    pub grant: String,
+    /// The key it is bound to.
+    pub holder: Id,
+    /// Its last link.
+    pub link: Id,
+    /// The object it is for; of a folder, the list of its files.
+    pub object: Id,
+    /// Bytes of that.
+    pub length: u64,
+    /// Whether it is for a folder.
+    pub folder: bool,
+    /// When it ends.
+    pub until_ms: u64,
+    /// The file it was written to; null if it was not written.
+    pub path: Option<String>,
+}
+
+impl Redeemed {
+    /// The grant that an identity has got for a voucher.
+    #[must_use]
+    pub fn new(
+        (name, made): (&str, bool),
+        token: &GrantToken,
+        (link, path): (LinkId, Option<String>),
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            made,
+            grant: token.to_text(),
+            holder: token.grant.holder().map_or_else(|| token.grant.root.into(), Id::from),
+            link: link.into(),
+            object: token.manifest.object.into(),
+            length: token.manifest.length,
+            folder: token.is_folder(),
+            until_ms: token.grant.ends_ms().map_or(u64::MAX, |ends_ms| ends_ms.0),
+            path,
+        }
+    }
 }
 
 /// A grant that was passed on.
@@ -56,7 +109,7 @@ impl Attenuated {
     #[must_use]
     pub fn of(self, name: String, files: Option<u64>) -> Shared {
         let Self { grant, holder, link, path } = self;
-        Shared { name, grant, holder, link, path, files }
+        Shared { name, grant, holder, link, path, files, voucher: None }
     }
 }
 
@@ -197,6 +250,8 @@ pub enum Caveat {
     Depth(u8),
     /// Only at nodes whose ledger is not older than this.
     StalenessMs(u64),
+    /// Only for whom a voucher was redeemed, which ends at this time.
+    OnceUntilMs(u64),
 }
 
 impl From<&grant::Caveat> for Caveat {
@@ -214,6 +269,7 @@ impl From<&grant::Caveat> for Caveat {
             C::Purpose { hash } => Self::Purpose(hash.into()),
             C::Depth { links } => Self::Depth(*links),
             C::Staleness { max_ms } => Self::StalenessMs(max_ms.0),
+            C::Once { until_ms } => Self::OnceUntilMs(until_ms.0),
         }
     }
 }
@@ -271,18 +327,39 @@ pub struct Held {
     pub expired: bool,
     /// The grant, `grant1...`.
     pub grant: String,
+    /// What became of it; null if it is no voucher.
+    pub voucher: Option<VoucherState>,
+}
+
+/// What became of a voucher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum VoucherState {
+    /// The ledger does not answer.
+    Unknown,
+    /// It is not redeemed.
+    Open,
+    /// It was redeemed for this peer.
+    RedeemedBy(Id),
 }
 
 impl Held {
     /// A grant under its label.
     #[must_use]
-    pub fn new(label: &str, token: &GrantToken, expired: bool) -> Self {
+    pub fn new(
+        label: &str,
+        token: &GrantToken,
+        expired: bool,
+        voucher: Option<VoucherState>,
+    ) -> Self {
         Self {
             label: label.to_owned(),
             object: token.manifest.object.into(),
             length: token.manifest.length,
             expired,
             grant: token.to_text(),
+            voucher,
         }
     }
 }
@@ -480,6 +557,10 @@ mod tests {
             ),
             (C::Depth { links: 7 }, "{\"depth\":7}".into()),
             (C::Staleness { max_ms: Millis(7) }, "{\"staleness_ms\":7}".into()),
+            (
+                C::Once { until_ms: symbolon_protocol::LedgerTime(7) },
+                "{\"once_until_ms\":7}".into(),
+            ),
         ] {
             assert_eq!(serde_json::to_string(&Caveat::from(&caveat)).unwrap(), text);
         }

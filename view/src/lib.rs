@@ -84,6 +84,7 @@ documents! {
     grant::Grants,
     grant::Inspected,
     grant::ReadersShown,
+    grant::Redeemed,
     grant::Revoked,
     grant::Shared,
     identity::Identities,

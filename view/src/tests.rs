@@ -21,7 +21,7 @@ use crate::{
     files::{Renamed, Undeleted, Usages, Versions},
     folder::{FolderFetch, FolderQuote, FolderStored, FolderWritten},
     get::FileFetched,
-    grant::{Attenuated, Grants, Inspected, ReadersShown, Revoked, Shared},
+    grant::{Attenuated, Grants, Inspected, ReadersShown, Redeemed, Revoked, Shared},
     identity::{Identities, Identity, Made, Restored, Words},
     keep::{KeepStopped, Kept},
     market::{
@@ -105,6 +105,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("rm", vec![of::<Removed>()]),
         ("sell", vec![of::<ForSale>()]),
         ("share", vec![of::<Shared>()]),
+        ("redeem", vec![of::<Redeemed>()]),
         ("stat", vec![of::<Stat>()]),
         ("status", vec![of::<Status>()]),
         ("sync", [&folder_up[..], &[of::<FolderWritten>(), of::<FolderFetch>()]].concat()),

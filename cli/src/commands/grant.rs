@@ -1,15 +1,17 @@
 //! `symbolon grant`: inspect grants, pass them on, revoke them.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use symbolon_client::{ReaderRow, Readers};
+use symbolon_client::{Client, ReaderRow, Readers};
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     grant::{Caveat, GrantToken, Link, Sale},
     id::LinkId,
     reads::{ReadBy, day_of},
 };
-use symbolon_view::grant::{Attenuated, Clock, Grants, Held, Inspected, ReadersShown, Revoked};
+use symbolon_view::grant::{
+    Attenuated, Clock, Grants, Held, Inspected, ReadersShown, Revoked, VoucherState,
+};
 
 use super::folder;
 
@@ -70,7 +72,7 @@ Examples:
         /// grant1..., @FILE, - for stdin, or the 32 digits of a link
         grant: String,
     },
-    /// List the grants you hold
+    /// List the grants you hold and have given, and who redeemed your vouchers
     #[command(after_help = "Example:\n  symbolon grant ls")]
     Ls,
     /// Show who read what you have stored, by the word of its nodes
@@ -94,7 +96,7 @@ Examples:
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<Report, Error> {
     match args.verb {
-        Verb::Inspect { grant } => inspect(&grants::parse(&grant)?, context).await,
+        Verb::Inspect { grant } => inspect(&grants::parse_given(&grant)?, context).await,
         Verb::Attenuate { grant, to, limits, output } => {
             attenuate(&grants::parse(&grant)?, &to, &limits, output, context).await
         }
@@ -208,7 +210,7 @@ async fn attenuate(
 async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
     let wanted = match text.parse::<LinkId>() {
         Ok(link) => Ok(link),
-        Err(_) => Err(grants::parse(text)?),
+        Err(_) => Err(grants::parse_given(text)?),
     };
     let client = context.client().await?;
     let price = client.price_of_revocation().await?;
@@ -234,6 +236,10 @@ async fn revoke(text: &str, context: &Context) -> Result<Report, Error> {
 async fn list(context: &Context) -> Result<Report, Error> {
     let client = context.client_local().await?;
     let (grants, now_ms) = (client.grants().await, names::now_ms(&client, context).await);
+    let states = match &grants {
+        Ok(grants) => voucher_states(&client, grants).await,
+        Err(_) => Vec::new(),
+    };
     context::close(client).await;
     let grants = grants?;
     let mut table = Table::new(&[
@@ -243,27 +249,69 @@ async fn list(context: &Context) -> Result<Report, Error> {
         ("LABEL", Align::Left),
     ]);
     let mut list = Vec::new();
-    for (label, token) in &grants {
+    for ((label, token), voucher) in grants.iter().zip(states) {
         let expired = expired(token, now_ms);
+        let mut state = String::from(if expired { "expired" } else { "valid" });
+        match &voucher {
+            None => {}
+            Some(VoucherState::Unknown) => state += ", a voucher",
+            Some(VoucherState::Open) => state += ", a voucher that is not redeemed",
+            Some(VoucherState::RedeemedBy(holder)) => {
+                state += &format!(", a voucher redeemed by {}", &holder.as_str()[..SHORT]);
+            }
+        }
         table.row(vec![
             show_size(token.manifest.length),
             token.manifest.object.to_string(),
-            if expired { "expired".into() } else { "valid".into() },
+            state,
             label.clone(),
         ]);
-        list.push(Held::new(label, token, expired));
+        list.push(Held::new(label, token, expired, voucher));
     }
     let report = Report::new(&Grants { grants: list });
     Ok(if grants.is_empty() {
-        report.text("No grants yet. They come from: symbolon buy LISTING")
+        report.text("No grants yet. They come from: symbolon buy LISTING; symbolon redeem")
     } else {
         report.table(table)
     })
 }
 
+/// What became of each grant that is a voucher, if the ledger answers soon.
+async fn voucher_states(
+    client: &Client,
+    grants: &[(String, GrantToken)],
+) -> Vec<Option<VoucherState>> {
+    let mut answers = true;
+    let mut states = Vec::with_capacity(grants.len());
+    for (_, token) in grants {
+        let last = token.grant.links.len().saturating_sub(1);
+        if token.grant.once().is_none_or(|(place, _)| place != last) {
+            states.push(None);
+            continue;
+        }
+        let row = match answers {
+            true => tokio::time::timeout(PATIENCE, client.redemption(token)).await.ok(),
+            false => None,
+        };
+        states.push(Some(match row {
+            Some(Ok(None)) => VoucherState::Open,
+            Some(Ok(Some(row))) => VoucherState::RedeemedBy(row.holder.into()),
+            // The others need not wait for it too.
+            Some(Err(_)) | None => {
+                answers = false;
+                VoucherState::Unknown
+            }
+        }));
+    }
+    states
+}
+
+/// How long a ledger may take to say what became of a voucher.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 async fn log(what: &OsString, since: Option<u64>, context: &Context) -> Result<Report, Error> {
     let token = match what.to_str() {
-        Some(text) if grants::looks_like_one(text) => Some(grants::parse(text)?),
+        Some(text) if grants::looks_like_one(text) => Some(grants::parse_given(text)?),
         _ => None,
     };
     let client = context.client_synced().await?;

@@ -109,6 +109,11 @@ fn share(seen: &mut Seen, network: &Network) {
     let given = seen.run(home, "share file --to bob --until 30m --cells 0..1 --reads 9");
     let grant = text(&given, "grant").to_owned();
     seen.run(home, &format!("grant inspect {grant}"));
+    seen.run(home, "share file --voucher --until 30m --yes");
+    seen.run(home, &format!("share file --voucher --until 30m --yes -o {folder}/voucher"));
+    seen.run(home, "grant ls");
+    seen.run(home, &format!("redeem @{folder}/voucher --as bob"));
+    seen.run(home, "grant ls");
     seen.run(home, &format!("grant attenuate {grant} --to default --as bob -o {folder}/grant"));
     seen.run(home, "grant log file");
     seen.run(home, &format!("grant revoke {grant}"));

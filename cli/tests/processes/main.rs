@@ -29,3 +29,4 @@ mod targets;
 mod terminal;
 mod terms;
 mod vaults;
+mod vouchers;

@@ -58,6 +58,7 @@ impl Lines {
             "share" => String::from("file --to bob --until 30d"),
             "grant inspect" | "grant revoke" => format!("@{folder}/grant"),
             "grant log" => String::from("file"),
+            "redeem" => format!("@{folder}/voucher --as bob"),
             "grant attenuate" => format!("@{folder}/grant --to bob --until 1d"),
             "sell" => String::from("file --price 1 --title evil\u{202e}title"),
             "market show" | "market preview" => listing.clone(),
@@ -87,7 +88,9 @@ fn steady(text: &str) -> String {
     let is_key = |word: &str| {
         let bare = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
         let hex = bare.len() >= 8 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
-        hex || bare.starts_with("grant1") || bare.starts_with("ledger1")
+        hex || ["grant1", "ledger1", "symbolon://redeem/"]
+            .iter()
+            .any(|begin| bare.starts_with(begin))
     };
     let lines = text.lines().map(|line| {
         let parts = line.split([' ', '"', ':', ',']).filter(|word| !word.is_empty());
@@ -110,6 +113,7 @@ fn set_up(network: &Network) -> Lines {
     }
     network.run(&format!("put {folder}/file")).ok();
     network.run(&format!("share file --to bob -o {folder}/grant")).ok();
+    network.run(&format!("share file --voucher --until 30m -o {folder}/voucher")).ok();
     let sold = network.run("sell file --price 1 --title evil\u{202e}title").ok();
     let listing = sold["listing"].as_str().unwrap().to_owned();
     Lines { folder, listing }

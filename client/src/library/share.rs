@@ -67,7 +67,7 @@ impl Library {
             Kept::Over { since_ms } => return Err(ClientError::Over { name, since_ms }),
         };
         let ends = caveats.iter().filter_map(|caveat| match caveat {
-            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            Caveat::NotAfter { time_ms } | Caveat::Once { until_ms: time_ms } => Some(*time_ms),
             _ => None,
         });
         match ends.min() {

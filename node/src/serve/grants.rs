@@ -6,9 +6,7 @@ use std::{ops::Range, sync::Arc};
 use symbolon_protocol::{
     Encode, LedgerTime,
     content::{Scheme, layout::SegmentLayout},
-    grant::{
-        Access, Authorized, Caveat, Grant, GrantError, PaidOrder, Quota, VerifiedGrant, ability,
-    },
+    grant::{Access, Authorized, Caveat, Grant, GrantError, Quota, VerifiedGrant, ability},
     id::{AccountId, Hash, ObjectId, PeerId},
     ledger::{rows::Deal, transaction::DealTerms},
     reads::ReadBy,
@@ -16,7 +14,7 @@ use symbolon_protocol::{
 };
 use symbolon_store::{Charge, Counter};
 
-use super::{Stop, orders, refuse_store};
+use super::{Stop, facts, facts::Facts, refuse_store};
 use crate::{lru::Lru, reads, shared::Shared};
 
 /// Results of verification. Failures are remembered too, so a peer that repeats a bad grant costs a
@@ -89,14 +87,8 @@ pub(crate) async fn authorize(
         return Err(Stop::refused(RefusalCode::NotAllowed, "this request needs a grant"));
     };
     let verified = verify(shared, grant).map_err(refuse)?;
-    let judged = |paid| judge(&verified, peer, wanted, (shared.now_ms(), paid));
-    let known = verified.sale().and_then(|sale| shared.orders.find(&sale.order, shared.now_ms()));
-    let allowed = match judged(known) {
-        Err(GrantError::UnknownOrder { order }) => {
-            orders::look_up(shared, peer, order, judged).await?
-        }
-        judged => judged.map_err(refuse)?,
-    };
+    let judged = |facts| judge(&verified, peer, wanted, (shared.now_ms(), facts));
+    let allowed = facts::judge(shared, peer, &verified, judged).await?;
     let limit_ms = shared.options.limits.stale_ms;
     shared.freshen(allowed.staleness_ms.map_or(limit_ms, |max| max.0.min(limit_ms))).await?;
     if let Some(max) = allowed.staleness_ms {
@@ -147,12 +139,12 @@ fn used_up(quota: &Quota, so_far: Counter, bytes: u64) -> String {
     }
 }
 
-/// The part of the decision that needs only the chain, the request and what is known of its order.
+/// The part of the decision that needs only the chain, the request and what the ledger says of it.
 fn judge(
     verified: &VerifiedGrant,
     peer: PeerId,
     wanted: &Wanted,
-    (now_ms, paid): (LedgerTime, Option<PaidOrder>),
+    (now_ms, facts): (LedgerTime, Facts),
 ) -> Result<Authorized, GrantError> {
     let shard = &wanted.shard;
     let access = |ability, cells| Access {
@@ -162,7 +154,8 @@ fn judge(
         ability,
         cells,
         now_ms,
-        paid,
+        paid: facts.paid,
+        redeemed: facts.redeemed,
     };
     match &wanted.need {
         Need::Delete => verified.authorize(&access(ability::DELETE, None)),
@@ -301,7 +294,8 @@ mod tests {
         let limited = of_object(caveats).verify(&CHAIN).unwrap();
         let judged = |need| {
             let wanted = Wanted { shard: shard(), need };
-            judge(&limited, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
+            judge(&limited, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, Facts::default()))
+                .map(|_| ())
         };
         assert_eq!(judged(Need::Read(2..3)), Ok(()));
         assert_eq!(judged(Need::Read(3..4)), Err(GrantError::WrongCells));
@@ -315,7 +309,8 @@ mod tests {
         let judged = |set| {
             let verified = of_object(vec![Caveat::Abilities { set }]).verify(&CHAIN).unwrap();
             let wanted = Wanted { shard: shard(), need: Need::Read(0..1) };
-            judge(&verified, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, None)).map(|_| ())
+            judge(&verified, PeerId([9; 32]), &wanted, (LedgerTime::ZERO, Facts::default()))
+                .map(|_| ())
         };
         assert_eq!(judged(ability::READ), Ok(()));
         assert_eq!(judged(ability::REPAIR), Ok(()));

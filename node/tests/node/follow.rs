@@ -16,7 +16,7 @@ use symbolon_protocol::{
     id::{AccountId, Hash, Opening},
     ledger::{
         Status,
-        rows::{Nodes, Orders, Table as _},
+        rows::{Nodes, Orders, Redemptions, Table as _},
         transaction::{Acceptance, Action, DealTerms},
     },
     wire::{
@@ -214,6 +214,8 @@ pub(crate) struct Switches {
     pub(crate) away: AtomicBool,
     /// How often an order's row was asked for.
     pub(crate) orders_asked: AtomicUsize,
+    /// How often a redemption's row was asked for.
+    pub(crate) redemptions_asked: AtomicUsize,
 }
 
 impl Between for Switches {
@@ -229,6 +231,9 @@ impl Between for Switches {
             Request::Rows { keys } => {
                 if keys.iter().any(|key| key.first() == Some(&Orders::TAG)) {
                     self.orders_asked.fetch_add(1, Ordering::Relaxed);
+                }
+                if keys.iter().any(|key| key.first() == Some(&Redemptions::TAG)) {
+                    self.redemptions_asked.fetch_add(1, Ordering::Relaxed);
                 }
                 (!self.away.load(Ordering::Relaxed)).then_some(answer)
             }

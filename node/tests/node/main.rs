@@ -21,4 +21,5 @@ mod refuse;
 mod sales;
 mod scrub;
 mod store;
+mod vouchers;
 mod world;

@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::{Caveat, GrantError, Member, PaidOrder, VerifiedGrant, ability};
 use crate::{
     id::{AccountId, Hash, LinkId, ObjectId, OrderId, PeerId},
+    ledger::rows::Redemption,
     time::{LedgerTime, Millis},
 };
 
@@ -27,6 +28,9 @@ pub struct Access {
     /// What the ledger's rows say of the chain's order. `None` if the node knows no such order. A chain
     /// without an order needs none.
     pub paid: Option<PaidOrder>,
+    /// The ledger's row of the redemption of the chain's voucher. `None` if the node knows no such row. A chain without
+    /// [`Caveat::Once`] needs none.
+    pub redeemed: Option<Redemption>,
 }
 
 /// An allowed request, with further conditions that the caller must enforce.
@@ -116,6 +120,7 @@ impl VerifiedGrant {
             found.order = Some(sale.order);
             found.ends_ms = least(found.ends_ms, sale.ends_ms);
         }
+        self.check_redeemed(access.redeemed.as_ref())?;
         Ok(found)
     }
 
@@ -148,7 +153,9 @@ impl Access {
             Caveat::NotBefore { time_ms } if self.now_ms < *time_ms => {
                 Err(GrantError::NotYet { time_ms: *time_ms })
             }
-            Caveat::NotAfter { time_ms } if *time_ms <= self.now_ms => {
+            Caveat::NotAfter { time_ms } | Caveat::Once { until_ms: time_ms }
+                if *time_ms <= self.now_ms =>
+            {
                 Err(GrantError::Expired { time_ms: *time_ms })
             }
             Caveat::Cells { first, end } => match &self.cells {
@@ -165,7 +172,8 @@ impl Access {
             | Caveat::NodeBytes { .. }
             | Caveat::Purpose { .. }
             | Caveat::Depth { .. }
-            | Caveat::Staleness { .. } => Ok(()),
+            | Caveat::Staleness { .. }
+            | Caveat::Once { .. } => Ok(()),
         }
     }
 }
@@ -184,7 +192,9 @@ impl Authorized {
             Caveat::NodeReads { count } => quota.reads = least(quota.reads, *count),
             Caveat::NodeBytes { bytes } => quota.bytes = least(quota.bytes, *bytes),
             Caveat::Staleness { max_ms } => self.staleness_ms = least(self.staleness_ms, *max_ms),
-            Caveat::NotAfter { time_ms } => self.ends_ms = least(self.ends_ms, *time_ms),
+            Caveat::NotAfter { time_ms } | Caveat::Once { until_ms: time_ms } => {
+                self.ends_ms = least(self.ends_ms, *time_ms);
+            }
             Caveat::Purpose { hash } => {
                 if self.purpose.is_some_and(|purpose| purpose != *hash) {
                     return Err(GrantError::PurposesDiffer);

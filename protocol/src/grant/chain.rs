@@ -79,9 +79,13 @@ impl VerifiedGrant {
 
     /// Every revocation that would end the chain: a link's id, and a key above it that may revoke it. At
     /// most 36 pairs.
+    ///
+    /// A one-time key is left out: everyone who saw the voucher has it, and could end what its redeemer has.
     pub fn revocations(&self) -> impl Iterator<Item = (LinkId, AccountId)> + '_ {
+        let once = self.grant.once().map(|(place, _)| place);
         self.digests.iter().enumerate().flat_map(move |(place, digest)| {
-            let above = (0..place).map(|place| self.grant.holder_after(place).into());
+            let above = (0..place).filter(move |place| Some(*place) != once);
+            let above = above.map(|place| self.grant.holder_after(place).into());
             core::iter::once(self.grant.root).chain(above).map(move |by| (link_id(digest), by))
         })
     }
@@ -217,7 +221,8 @@ impl Grant {
                 }
             }
         }
-        self.check_membership()
+        self.check_membership()?;
+        self.check_once()
     }
 
     /// A first link that names several objects goes with a place among them, and no other link names several.

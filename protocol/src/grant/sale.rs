@@ -156,7 +156,9 @@ pub fn verify_mandate(
         // The buyer decides how fresh a node's view of revocations must be.
         | Caveat::Staleness { .. }
         // A listing is of one object.
-        | Caveat::Objects { .. } => false,
+        | Caveat::Objects { .. }
+        // The audience of mandates is no party's key, so it redeems nothing.
+        | Caveat::Once { .. } => false,
     });
     // A grant allows only what its first link names. So an order could not give anything else.
     let object_named = link.caveats.contains(&Caveat::Object { object: *object });

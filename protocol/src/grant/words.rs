@@ -32,6 +32,9 @@ impl fmt::Display for Caveat {
             }
             Self::Depth { links: 0 } => f.write_str("may not be passed on"),
             Self::Depth { links } => write!(f, "may be passed on through at most {links} links"),
+            Self::Once { until_ms } => {
+                write!(f, "to be redeemed once, and only until {}", until_ms.utc())
+            }
             Self::Staleness { max_ms } => {
                 write!(
                     f,

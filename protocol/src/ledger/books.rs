@@ -15,8 +15,9 @@ use crate::{
         rows::{
             Account, Accounts, Answers, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue,
             DealsOf, Degraded, Draws, Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings,
-            ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable, Repairs,
-            Revocations, Roots, Sales, SeenTable, SeenUntil, Slots, Table, Vaults, Windows,
+            ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
+            Redemptions, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil, Slots, Table,
+            Vaults, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -63,7 +64,8 @@ no_money!(
     Sales,
     Mandates,
     Draws,
-    Answers
+    Answers,
+    Redemptions
 );
 
 /// The ledger during a block: the rows before it, and the changes.

@@ -23,7 +23,7 @@ use crate::{
         closing, dispute, epoch, extend,
         fees::{self, Bill},
         field::check_fields,
-        kept, listing, lost, nodes, order, place, proving, revocation, root,
+        kept, listing, lost, nodes, order, place, proving, redemption, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
             Table,
@@ -129,6 +129,7 @@ enum Effect {
     Order(order::Effect),
     Dispute(dispute::Effect),
     Revoke(revocation::Revoked),
+    Redeem(redemption::Redeemed),
     Root(root::Effect),
     Node(nodes::Effect),
     Storage(storage::Effect),
@@ -488,6 +489,9 @@ fn validate_action<S: State + ?Sized>(
         Action::Revoke { link, until_ms } => {
             revocation::check(books, sender, *link, *until_ms).map(Effect::Revoke)
         }
+        Action::Redeem { holder, until_ms } => {
+            redemption::check(books, sender, *holder, *until_ms).map(Effect::Redeem)
+        }
         Action::SetRoot { expected_version, blob } => {
             root::check(books, sender, *expected_version, blob).map(Effect::Root)
         }
@@ -564,6 +568,7 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Order(effect) => order::apply(books, effect),
         Effect::Dispute(effect) => dispute::apply(books, effect),
         Effect::Revoke(revoked) => revocation::apply(books, revoked),
+        Effect::Redeem(redeemed) => redemption::apply(books, redeemed),
         Effect::Root(effect) => root::apply(books, effect),
         Effect::Node(effect) => nodes::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),

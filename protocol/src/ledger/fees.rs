@@ -31,6 +31,7 @@ const CARED_SHARDS: u64 = 4;
 pub(super) const LISTING: u64 = 8;
 pub(super) const ORDER: u64 = 4;
 pub(super) const REVOCATION: u64 = 1;
+pub(super) const REDEMPTION: u64 = 1;
 const ROOT: u64 = 8;
 
 /// The weight of a deal with so many shards: each has rows of its own.
@@ -80,6 +81,7 @@ pub fn units(action: &Action) -> u64 {
         | Action::EndListing { .. }
         | Action::Acknowledge { .. }
         | Action::Revoke { .. }
+        | Action::Redeem { .. }
         | Action::SetRoot { .. } => 0,
     }
 }
@@ -99,6 +101,7 @@ pub fn weight(action: &Action) -> u64 {
         Action::List { .. } => LISTING,
         Action::Order { .. } => ORDER,
         Action::Revoke { .. } => REVOCATION,
+        Action::Redeem { .. } => REDEMPTION,
         Action::SetRoot { .. } => ROOT,
         Action::Faucet
         | Action::Transfer { .. }

@@ -92,7 +92,8 @@ pub fn check_fields<S: State + ?Sized>(
         | Action::Complain { .. }
         | Action::AnswerCell { .. }
         | Action::RetireNode
-        | Action::Revoke { .. } => Ok(()),
+        | Action::Revoke { .. }
+        | Action::Redeem { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(sender, to, *amount),
         Action::RegisterNode { addresses, .. } => registration(addresses),
         Action::OpenDeal { terms, acceptances, .. } => {

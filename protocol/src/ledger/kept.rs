@@ -1,8 +1,8 @@
-//! What is over stays in the state for a while, then it leaves: closed orders, ended listings, and revocations of links
-//! that have ended.
+//! What is over stays in the state for a while, then it leaves: closed orders, ended listings, revocations of links that
+//! have ended, and redemptions of vouchers that have.
 //!
-//! Nodes and buyers read an order's row to believe a sale until its access ends, and nodes look up revocations until the
-//! revoked link ends. Their clocks may differ from the ledger's, and they may have been away. So a row stays for as many
+//! Nodes and buyers read an order's row to believe a sale until its access ends, and nodes look up revocations and redemptions
+//! until the link ends. Their clocks may differ from the ledger's, and they may have been away. So a row stays for as many
 //! epochs after that as the row of a deal.
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         params::Params,
         rows::{
             Kept, KeptUntil, ListingState, Listings, ListingsOf, Nothing, Orders, OrdersOf,
-            Revocations, Table,
+            Redemptions, Revocations, Table,
         },
         sale,
         state::State,
@@ -26,7 +26,7 @@ use crate::{
 /// changes four rows.
 pub(super) const LEAVING_MAX: usize = 1024;
 
-/// How long the ledger keeps the row of an order, a listing or a revocation after its end.
+/// How long the ledger keeps the row of an order, a listing, a revocation or a redemption after its end.
 #[must_use]
 pub fn kept_ms(params: &Params) -> Millis {
     params.epoch_ms.saturating_mul(DEAL_KEPT_EPOCHS)
@@ -50,6 +50,10 @@ pub(super) fn remove_due<S: State + ?Sized>(books: &mut Books<'_, S>) {
             Kept::Revocation { link, by } => {
                 books.remove(Revocations, &(link, by));
                 fees::give_back(books, by, fees::REVOCATION);
+            }
+            Kept::Redemption { once } => {
+                books.remove(Redemptions, &once);
+                fees::give_back(books, once, fees::REDEMPTION);
             }
         }
     }

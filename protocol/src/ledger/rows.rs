@@ -244,6 +244,8 @@ tables! {
     Draws = 30, Hash => Draw;
     /// Cells that nodes have put on the ledger for an order: `(order, shard)`.
     Answers = 31, (OrderId, u8) => Answer;
+    /// Redeemed vouchers of grants, by the one-time account of the voucher.
+    Redemptions = 32, AccountId => Redemption;
 }
 
 record! {
@@ -387,6 +389,11 @@ choice! {
             link: LinkId,
             /// The account that revoked it.
             by: AccountId,
+        },
+        /// A redeemed voucher.
+        Redemption = 4 {
+            /// The one-time account of the voucher.
+            once: AccountId,
         },
     }
 }
@@ -1098,6 +1105,17 @@ record! {
         pub height: u64,
         /// When the revoked link ends by itself, in milliseconds since the Unix epoch; absent if it never does.
         pub until_ms: Option<LedgerTime>,
+    }
+}
+
+record! {
+    /// A redeemed voucher: links below the one-time account's count only to this peer.
+    #[derive(Copy)]
+    pub struct Redemption {
+        /// The peer that it was redeemed for.
+        pub holder: PeerId,
+        /// When the voucher ends, in milliseconds since the Unix epoch.
+        pub until_ms: LedgerTime,
     }
 }
 

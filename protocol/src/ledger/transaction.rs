@@ -334,6 +334,14 @@ choice! {
             /// leaves the state some time after that.
             until_ms: Option<LedgerTime>,
         },
+        /// Redeems a voucher, once: the sender is the voucher's one-time account.
+        Redeem = 34 {
+            /// The peer that holds the grant from now on.
+            holder: PeerId,
+            /// When the voucher ends, in milliseconds since the Unix epoch. The redemption leaves the state some time after
+            /// that.
+            until_ms: LedgerTime,
+        },
         /// Replaces the root record that the sender has read.
         SetRoot = 31 {
             /// The version to replace; 0 if there is no record yet.
@@ -392,6 +400,7 @@ impl Action {
             Self::Complain { .. } => "Complain",
             Self::AnswerCell { .. } => "AnswerCell",
             Self::Revoke { .. } => "Revoke",
+            Self::Redeem { .. } => "Redeem",
             Self::SetRoot { .. } => "SetRoot",
         }
     }

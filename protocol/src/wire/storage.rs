@@ -263,6 +263,10 @@ choice! {
         Bound = 18,
         /// No claim of the peer that allows it runs, as far as the node knows.
         NoClaim = 19,
+        /// The grant's voucher is not redeemed, as far as the node knows.
+        NotRedeemed = 20,
+        /// The grant's voucher was redeemed by another peer.
+        RedeemedElsewhere = 21,
     }
 }
 
@@ -295,7 +299,8 @@ impl RefusalCode {
             | Self::Full
             | Self::NoClaim
             | Self::NotFound
-            | Self::NotPaid => Fault::Transient,
+            | Self::NotPaid
+            | Self::NotRedeemed => Fault::Transient,
             _ => Fault::Yours,
         }
     }

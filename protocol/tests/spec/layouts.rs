@@ -83,6 +83,7 @@ const ALL: &[Description] = &[
     custody::PostedRelease::DESCRIPTION,
     rows::PublicRef::DESCRIPTION,
     rows::Revocation::DESCRIPTION,
+    rows::Redemption::DESCRIPTION,
     rows::Kept::DESCRIPTION,
     rows::Root::DESCRIPTION,
     rows::Seen::DESCRIPTION,

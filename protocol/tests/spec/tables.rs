@@ -113,6 +113,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "Answer",
             "Refund",
             "Revocation",
+            "Redemption",
             "Kept",
             "Root",
         ],

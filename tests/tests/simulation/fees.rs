@@ -24,7 +24,7 @@ const NODES: usize = 8;
 /// Registrations that the attacker tries in all.
 const TRIED: u64 = 2_000;
 
-fn priced() -> Params {
+pub(super) fn priced() -> Params {
     Params {
         fee_base: Amount(1_000_000),
         fee_byte: Amount(1_003),

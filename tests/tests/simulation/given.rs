@@ -24,7 +24,7 @@ const NODES: usize = 8;
 const LENGTH: u64 = 1_000_000;
 
 /// The shards of a file, and their nodes.
-type Shards = Vec<(DealId, u8, NodeId)>;
+pub(super) type Shards = Vec<(DealId, u8, NodeId)>;
 
 pub(super) async fn given(seed: u64) -> Trace {
     let mut world = World::found(seed, NODES).await;
@@ -54,7 +54,7 @@ async fn share(world: &World, owner: &Client, to: &str, caveats: Vec<Caveat>) ->
     owner.share(&name, &to, caveats, None, &Progress::silent()).await.unwrap()
 }
 
-async fn shards(owner: &Client) -> Shards {
+pub(super) async fn shards(owner: &Client) -> Shards {
     let stat = owner.stat(&called("file")).await.unwrap();
     let segments = stat.segments.iter();
     let shards = segments.flat_map(|segment| {
@@ -71,7 +71,11 @@ async fn reads_all(world: &World, reader: &Client, token: &GrantToken) {
 }
 
 /// Sends one request of its own making, and gives the code of the refusal, if it is one.
-async fn ask(from: &Endpoint, node: NodeId, request: &Request) -> Result<Response, RefusalCode> {
+pub(super) async fn ask(
+    from: &Endpoint,
+    node: NodeId,
+    request: &Request,
+) -> Result<Response, RefusalCode> {
     let address = PeerAddress { id: node, addresses: Vec::new() };
     let connection = from.connect(&address, Alpn::Storage).await.unwrap();
     let (mut sender, mut receiver) = connection.open().await.unwrap();
@@ -82,7 +86,7 @@ async fn ask(from: &Endpoint, node: NodeId, request: &Request) -> Result<Respons
     }
 }
 
-fn read(shard: &(DealId, u8, NodeId), cell: u32, grant: &Grant) -> Request {
+pub(super) fn read(shard: &(DealId, u8, NodeId), cell: u32, grant: &Grant) -> Request {
     Request::ReadCell { deal: shard.0, index: shard.1, cell, grant: Some(grant.clone()) }
 }
 

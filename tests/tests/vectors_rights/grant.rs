@@ -237,6 +237,7 @@ fn requests() {
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
             now_ms: LedgerTime(number(case, "now_ms")),
             paid: paid(case),
+            redeemed: None,
         };
         let found = grant.authorize(&access);
         if let Ok(found) = &found {

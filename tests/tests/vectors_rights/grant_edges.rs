@@ -170,6 +170,7 @@ fn left_to_the_node() {
             cells: cells.map(|ends| ends[0].as_u64().unwrap()..ends[1].as_u64().unwrap()),
             now_ms: LedgerTime(number(case, "now_ms")),
             paid: paid(case),
+            redeemed: None,
         });
         if let Ok(found) = &found {
             for (field, value) in left(found).as_object().unwrap() {
@@ -240,6 +241,7 @@ fn quota_cases() -> Vec<Value> {
                 cells: None,
                 now_ms: LedgerTime(number(&case, "now_ms")),
                 paid: paid(&case),
+                redeemed: None,
             };
             let found = grant.verify(&LEDGER).unwrap().authorize(&access).unwrap();
             for (field, value) in left(&found).as_object().unwrap() {

@@ -61,6 +61,7 @@ fn several_objects() {
             cells: Some(0..4),
             now_ms: LedgerTime(5),
             paid: None,
+            redeemed: None,
         }))
     });
 }

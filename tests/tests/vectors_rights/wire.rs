@@ -140,7 +140,7 @@ fn tags() -> Vec<Value> {
         ("?u8", 2),
         ("?u8", 255),
         ("Caveat", 0),
-        ("Caveat", 12),
+        ("Caveat", 13),
         ("Event", 0),
         ("Event", 99),
         ("Place", 8),

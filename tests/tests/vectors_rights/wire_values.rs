@@ -59,8 +59,8 @@ pub(crate) fn all() -> Values {
     add("Reason", reasons().iter().map(Encode::to_bytes).collect());
     add("Event", events().iter().map(Encode::to_bytes).collect());
     add("Block", vec![block().to_bytes()]);
-    let objects = Caveat::Objects { root: ROOT };
-    add("Caveat", caveats().iter().chain([&objects]).map(Encode::to_bytes).collect());
+    let more = [Caveat::Objects { root: ROOT }, Caveat::Once { until_ms: LedgerTime(62) }];
+    add("Caveat", caveats().iter().chain(&more).map(Encode::to_bytes).collect());
     add("Link", vec![link().to_bytes()]);
     add("Manifest", vec![manifest().to_bytes()]);
     add("Preview", vec![preview().to_bytes()]);
@@ -355,6 +355,8 @@ fn storage_responses() -> Vec<StorageResponse> {
     };
     vec![
         StorageResponse::Refused { refusal: Refusal::new(RefusalCode::NoClaim, "") },
+        StorageResponse::Refused { refusal: Refusal::new(RefusalCode::NotRedeemed, "") },
+        StorageResponse::Refused { refusal: Refusal::new(RefusalCode::RedeemedElsewhere, "") },
         StorageResponse::Info { chain: CHAIN, node: NODE, price: Amount(61), free: 62 },
         StorageResponse::Ready,
         StorageResponse::Accepted { acceptance },

@@ -172,7 +172,7 @@ impl Library {
         let stored = self.stored_objects(&gathered).await?;
         let (ends_ms, epochs) = terms(&chain, folder, &stored)?;
         let wanted = caveats.iter().filter_map(|caveat| match caveat {
-            Caveat::NotAfter { time_ms } => Some(*time_ms),
+            Caveat::NotAfter { time_ms } | Caveat::Once { until_ms: time_ms } => Some(*time_ms),
             _ => None,
         });
         if let Some(wanted_ms) = wanted.min().filter(|wanted| ends_ms < *wanted) {

@@ -93,6 +93,7 @@ fn access(peer: PeerId, paid: Option<PaidOrder>) -> Access {
         cells: Some(0..10),
         now_ms: LedgerTime(999),
         paid,
+        redeemed: None,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{
             Accounts, Answers, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded,
             Draws, HoldKey, Holds, Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings,
             ListingsOf, Mandates, Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf,
-            PoolsTable, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil, Slot, Slots,
-            Table, Vaults, Windows,
+            PoolsTable, Redemptions, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil,
+            Slot, Slots, Table, Vaults, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -308,6 +308,9 @@ fn audit_kept(state: &MemoryState) {
         assert_eq!(until_ms.is_some(), row.until_ms.is_some());
         assert!(row.until_ms.map(after) <= until_ms);
     }
+    for (once, row) in rows(state, Redemptions) {
+        assert_eq!(until(Kept::Redemption { once }), Some(after(row.until_ms)));
+    }
     assert!(kept.is_empty(), "what is not there cannot leave: {kept:?}");
 }
 
@@ -324,7 +327,7 @@ fn audit_deposits(state: &MemoryState) {
             .iter()
             .map(|(_, care)| 4 + care.pads.len().div_ceil(4) as u128)
             .sum::<u128>()
-        + count(rows(state, Revocations).len(), 1)
+        + count(rows(state, Revocations).len() + rows(state, Redemptions).len(), 1)
         + count(rows(state, Roots).len(), 8);
     let params = state.get(Chains, &()).unwrap().params;
     let offered = rows(state, Nodes).into_iter().map(|(_, node)| {

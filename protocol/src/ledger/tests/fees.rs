@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{DealId, LinkId, TransactionId},
+    id::{DealId, LinkId, PeerId, TransactionId},
     ledger::{
         Params, Status,
         admission::{Signatures, judge},
@@ -119,6 +119,8 @@ fn everything() -> World {
     costs(&mut world, SELLER, Action::EndListing { listing: listing_id(LISTING) }, (0, 0));
     let until_ms = Some(LedgerTime(world.now));
     costs(&mut world, BUYER, Action::Revoke { link: LinkId([1; 16]), until_ms }, (0, 1));
+    let redeem = Action::Redeem { holder: PeerId([1; 32]), until_ms: LedgerTime(world.now + 10) };
+    costs(&mut world, BUYER, redeem, (0, 1));
     let root = |expected_version| Action::SetRoot { expected_version, blob: vec![1; 512] };
     costs(&mut world, BUYER, root(0), (0, 8));
     costs(&mut world, BUYER, root(1), (0, 0));
@@ -135,7 +137,7 @@ fn everything_costs_its_fee_and_deposit_and_gets_the_deposit_back() {
     let before = [SELLER, BUYER].map(|who| world.balance(who));
     let stays = (3 * 4 + 4 + 8) * UNIT;
     let bound = |world: &World| sheet(&world.state).unwrap().pools.deposits.0;
-    assert_eq!(bound(&world), stays + (7 + 8 + 8 + 4 + 1) * UNIT);
+    assert_eq!(bound(&world), stays + (7 + 8 + 8 + 4 + 1 + 1) * UNIT);
     world.now += 1_000_000 + 3 * kept_ms(&params()).0;
     for _ in 0..3 {
         world.wait(kept_ms(&params()).0);
@@ -148,7 +150,7 @@ fn everything_costs_its_fee_and_deposit_and_gets_the_deposit_back() {
     let after = [SELLER, BUYER].map(|who| world.balance(who));
     // What the deal of the goods has not spent comes back too: much less than a unit.
     assert_eq!((after[0] - before[0]) / UNIT, 7 + 8 + 8, "the deals and the listing");
-    assert_eq!(after[1] - before[1], (4 + 1) * UNIT, "the order and the revocation");
+    assert_eq!(after[1] - before[1], (4 + 1 + 1) * UNIT, "the order, and what ended a grant");
 }
 
 #[test]

@@ -8,13 +8,14 @@ use super::{
     world::{World, account, listing_id, opening, order_id, params, status},
 };
 use crate::{
-    id::{Hash, LinkId},
+    id::{Hash, LinkId, PeerId},
     ledger::{
         Status,
         execute::next_due,
         kept::{LEAVING_MAX, kept_ms},
         rows::{
-            KeptUntil, ListingState, Listings, ListingsOf, Orders, OrdersOf, Revocations, Vaults,
+            KeptUntil, ListingState, Listings, ListingsOf, Orders, OrdersOf, Redemptions,
+            Revocations, Vaults,
         },
         state::StateExt,
         tests::seller::vault_id,
@@ -200,6 +201,24 @@ fn a_revocation_leaves_after_the_link_has_ended() {
     expect(&world, &[(1, 1)]);
     // The same may be revoked again.
     world.must(1, revoke(2, None));
+}
+
+#[test]
+fn a_redemption_leaves_after_the_voucher_has_ended() {
+    let mut world = World::new();
+    let end = world.now + 500;
+    let redeem =
+        |to: u8, end| Action::Redeem { holder: PeerId([to; 32]), until_ms: LedgerTime(end) };
+    world.must(1, redeem(2, end));
+    world.must(3, redeem(2, u64::MAX));
+    let left = |world: &World| rows(&world.state, Redemptions).len();
+    world.wait(end - world.now + kept() - 1);
+    assert_eq!((left(&world), world.act(1, redeem(3, u64::MAX))), (2, Status::Exists));
+    world.wait(1);
+    assert_eq!(left(&world), 1);
+    world.wait(100 * kept());
+    assert_eq!(left(&world), 1, "what ends at the end of time stays");
+    world.must(1, redeem(3, u64::MAX));
 }
 
 #[test]

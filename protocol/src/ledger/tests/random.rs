@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{DealId, LinkId, ListingId, Opening, OrderId},
+    id::{DealId, LinkId, ListingId, Opening, OrderId, PeerId},
     ledger::{
         Params, Status,
         block::{Event, Reason},
@@ -78,10 +78,7 @@ fn action(world: &World, step: Step) -> Option<(u8, Action)> {
         4 => (storer, world.prove_if(storer)?),
         5 => (user, Action::EndDeal { deal }),
         6..=11 => return traded(world, step, (user, number)),
-        12 => {
-            let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
-            (user, Action::Revoke { link: LinkId([b; 16]), until_ms })
-        }
+        12 => return Some((user, of_a_grant(world, step))),
         13..=15 => return lasting(world, step, (user, of_deal)),
         16 => (user, Action::Stake { node: node(11 + b % 4), amount: Amount(amount.into()) }),
         17 => (storer, Action::Unstake { amount: Amount(u128::from(amount) % 20) }),
@@ -168,6 +165,17 @@ fn of_user(world: &World, user: u8) -> Option<OrderId> {
         row.buyer == account(user) && matches!(row.state, OrderState::Paid | OrderState::Delivered)
     };
     rows(&world.state, Orders).into_iter().find(is_open).map(|(id, _)| id)
+}
+
+/// What ends a grant, or says for whom a voucher counts.
+fn of_a_grant(world: &World, step: Step) -> Action {
+    let Step { b, amount, .. } = step;
+    if amount % 3 == 0 {
+        let until_ms = LedgerTime(world.now + u64::from(amount) % 4);
+        return Action::Redeem { holder: PeerId([b; 32]), until_ms };
+    }
+    let until_ms = (amount % 2 == 0).then_some(LedgerTime(world.now));
+    Action::Revoke { link: LinkId([b; 16]), until_ms }
 }
 
 /// What makes deals last, or changes their nodes.

@@ -11,13 +11,15 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{ChainId, DealId, LinkId, TransactionId},
+    id::{ChainId, DealId, LinkId, PeerId, TransactionId},
     ledger::{
         Status,
-        rows::Roots,
+        execute::Pushed,
+        rows::{Redemptions, Roots},
         state::StateExt,
         transaction::{Action, LostShard, Transaction},
     },
+    time::LedgerTime,
 };
 
 const SELLER: u8 = 1;
@@ -372,8 +374,8 @@ fn the_same_transaction_is_applied_once() {
     let before = world.balance(BUYER);
     let twice = world.block(&[paid.clone(), paid.clone()]);
     let height = world.chain().height;
-    let already = crate::ledger::execute::Pushed::Already { height };
-    assert_eq!(twice, [Ok(crate::ledger::execute::Pushed::Applied), Ok(already)]);
+    let already = Pushed::Already { height };
+    assert_eq!(twice, [Ok(Pushed::Applied), Ok(already)]);
     assert_eq!(world.block(slice::from_ref(&paid)), [Ok(already)]);
     assert_eq!(world.balance(BUYER), before + 5);
     // Once its last height is over it is forgotten, and refused for its age.
@@ -392,6 +394,31 @@ fn a_link_is_revoked_once_by_each() {
     world.must(SELLER, revoke.clone());
     assert_eq!(world.act(SELLER, revoke.clone()), Status::Exists);
     world.must(BUYER, revoke);
+}
+
+#[test]
+fn a_voucher_is_redeemed_once() {
+    let mut world = funded();
+    let redeem = |to: u8, until: u64| Action::Redeem {
+        holder: PeerId([to; 32]),
+        until_ms: LedgerTime(until),
+    };
+    let end = world.now + 1_000;
+    let first = world.sign(SELLER, redeem(1, end));
+    let other = world.sign(SELLER, redeem(2, end));
+    // Two redeemers of one voucher race: the first in the block has it.
+    let outcomes = world.block(&[first.clone(), other]);
+    assert_eq!(outcomes, [Ok(Pushed::Applied), Err(Status::Exists)]);
+    let replayed = world.block(&[first]);
+    assert!(matches!(replayed[..], [Ok(Pushed::Already { .. })]), "{replayed:?}");
+    let row = world.state.get(Redemptions, &account(SELLER)).unwrap();
+    assert_eq!((row.holder, row.until_ms), (PeerId([1; 32]), LedgerTime(end)));
+    for again in [redeem(1, end), redeem(2, end), redeem(1, end + 1)] {
+        assert_eq!(world.act(SELLER, again), Status::Exists);
+    }
+    // What comes too late for its own end, by a millisecond.
+    let now = world.now;
+    assert_eq!(world.act(BUYER, redeem(1, now)), Status::TooLate);
 }
 
 #[test]

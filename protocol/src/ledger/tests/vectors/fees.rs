@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    id::{LinkId, OrderId},
+    id::{LinkId, OrderId, PeerId},
     ledger::{Params, Status, fee, kept_ms, tests::world::fees, transaction::Action},
     time::{LedgerTime, Millis},
 };
@@ -167,6 +167,9 @@ fn others(writer: &mut Writer) {
     to_the_unit(writer, "a first root record", 1, root(0), 8 * UNIT);
     to_the_unit(writer, "a second root record", 1, root(1), 0);
     to_the_unit(writer, "a revocation beside it", 1, revoke(3, None), UNIT);
+    let until_ms = LedgerTime(writer.world.now + 10_000);
+    let redeem = Action::Redeem { holder: PeerId([7; 32]), until_ms };
+    to_the_unit(writer, "a redemption", 1, redeem, UNIT);
     // Two transactions of which only one can be paid.
     let cost = fee(&writer.world.genesis.params, &transfer(2, 1)).0;
     balance(writer, 13, 2 * cost + 1);

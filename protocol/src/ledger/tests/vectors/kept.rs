@@ -7,7 +7,7 @@ use super::{
     order_id, register,
 };
 use crate::{
-    id::{LinkId, OrderId},
+    id::{LinkId, OrderId, PeerId},
     ledger::{Params, Status, kept_ms, transaction::Action},
     time::{LedgerTime, Millis},
 };
@@ -26,6 +26,7 @@ pub(super) fn write(writer: &mut Writer) {
     writer.ok("a market", "two accounts, three nodes and a vault", &first);
     sales(writer, kept);
     revocations(writer, kept);
+    redemptions(writer, kept);
     waiting(writer, kept);
 }
 
@@ -151,6 +152,35 @@ fn revocations(writer: &mut Writer, kept: u64) {
     writer.act("that has left too", "a hundred epochs after the end", 1, revoke(2, None));
     exists(writer, "a link without an end is revoked again", 1);
     exists(writer, "a link that ends at the end of time is revoked again", 4);
+}
+
+/// Vouchers: their one-time accounts are 1, 2 and the nodes here.
+fn redemptions(writer: &mut Writer, kept: u64) {
+    let now = writer.world.now;
+    let redeem = |to: u8, until_ms: u64| Action::Redeem {
+        holder: PeerId([to; 32]),
+        until_ms: LedgerTime(until_ms),
+    };
+    let why = "at the end of the voucher";
+    writer.refuse(Status::TooLate, "redeemed too late", why, (1, redeem(7, now)));
+    writer.refuse(Status::TooLate, "redeemed long after", why, (1, redeem(7, now - 9)));
+    let both = [(1, redeem(7, now + 5)), (2, redeem(8, u64::MAX))];
+    let both = both.map(|(once, action)| writer.world.sign(once, action));
+    let why = "of vouchers that end soon, and with the last end there is";
+    writer.ok("two redemptions", why, &both);
+    let exists = |writer: &mut Writer, name: &str, action: (u8, Action)| {
+        writer.refuse(Status::Exists, name, "its row is there", action);
+    };
+    exists(writer, "redeemed for another peer", (1, redeem(8, now + 5)));
+    exists(writer, "redeemed for the same peer again", (1, redeem(7, now + 5)));
+    exists(writer, "redeemed for longer", (1, redeem(7, u64::MAX)));
+    // An end that is over is the later fault.
+    exists(writer, "redeemed again, and too late", (1, redeem(7, 0)));
+    writer.world.now = now + 5 + kept - 1;
+    exists(writer, "redeemed again, long after", (1, redeem(9, u64::MAX)));
+    writer.world.now += 1;
+    writer.act("it has left", "a hundred epochs after the end", 1, redeem(9, u64::MAX));
+    exists(writer, "an end at the end of time", (2, redeem(9, u64::MAX)));
 }
 
 /// A listing that ends before the tick of its preview, on a ledger that then stands still for more than a hundred epochs.
