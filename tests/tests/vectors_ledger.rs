@@ -193,6 +193,7 @@ fn parameters_are_in_their_ranges() {
             Ok(()) => "ok".into(),
             Err(GenesisError::Params(error)) => error.name.into(),
             Err(GenesisError::Validators(error)) => first_word(&error),
+            Err(GenesisError::Onions { .. }) => "Onions".into(),
             Err(error) => panic!("{error}"),
         };
         assert_eq!(outcome, text(&vector, "outcome"), "{}", vector["name"]);

@@ -138,6 +138,7 @@ fn a_viewers_own_number_is_answered_within_what_the_seller_allows() {
     let fresh =
         |who: &str| network.run(&format!("market preview {listing} --fresh --cells 3 --as {who}"));
     fails(fresh("viewer"), 6, "its seller is not online");
+    fails(fresh("seller"), 2, "this identity sells it");
 
     let serve = format!("market serve --listen {address} --cells 4 --each 1000 --as seller");
     let mut server = Server::start(&network.home(), words(&serve));

@@ -46,6 +46,10 @@ impl Market {
             return Err(ClientError::Usage(why));
         }
         let listing = self.own.row(id).await?;
+        if listing.seller == self.me() {
+            let why = "this identity sells it, and its own cells need no one else: try it as another identity";
+            return Err(ClientError::Usage(why.into()));
+        }
         if listing.state != ListingState::Open {
             return Err(ClientError::ListingEnded(*id));
         }
