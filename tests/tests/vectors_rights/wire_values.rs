@@ -72,9 +72,7 @@ pub(crate) fn all() -> Values {
     add("StorageRequest", storage_requests().iter().map(Encode::to_bytes).collect());
     let (listing, nonce) = (ListingId([19; 16]), [34; 32]);
     add("PreviewRequest", vec![PreviewRequest::Open { listing, nonce, count: 8 }.to_bytes()]);
-    let refused = PreviewResponse::Refused { why: NotOpened::Spent, message: "Spent".into() };
-    let cells = PreviewResponse::Cells { cells: preview().cells };
-    add("PreviewResponse", [refused, cells].iter().map(Encode::to_bytes).collect());
+    add("PreviewResponse", preview_responses().iter().map(Encode::to_bytes).collect());
     add("StorageResponse", storage_responses().iter().map(Encode::to_bytes).collect());
     out
 }
@@ -285,6 +283,22 @@ fn ledger_responses() -> Vec<LedgerResponse> {
         LedgerResponse::Pruned { oldest: OldestBlock { height: 69, time_ms: LedgerTime(70) } },
         LedgerResponse::Gone,
     ]
+}
+
+fn preview_responses() -> Vec<PreviewResponse> {
+    let refusals = [
+        NotOpened::Malformed,
+        NotOpened::NotHere,
+        NotOpened::Count,
+        NotOpened::Spent,
+        NotOpened::Later,
+        NotOpened::Busy,
+        NotOpened::Unable,
+    ];
+    let refused = |why| PreviewResponse::Refused { why, message: format!("{why:?}") };
+    let mut all = refusals.map(refused).to_vec();
+    all.push(PreviewResponse::Cells { cells: preview().cells });
+    all
 }
 
 fn storage_requests() -> Vec<StorageRequest> {
