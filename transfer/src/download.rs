@@ -246,7 +246,9 @@ fn decode_group(
         if let LeavesWanted::Listed(listed) = wanted {
             let decoded = group.leaves.len() - usize::from(layout.required);
             let mut leaves = (stripe.first_cell..).zip(&group.leaves[decoded..]);
-            leaves.try_for_each(|(cell, leaf)| listed.check_leaf(cell, leaf))?;
+            leaves.try_for_each(|(cell, leaf)| {
+                listed.check(cell, |parts| parts.leaf(cell) == *leaf)
+            })?;
         }
         group.plain.truncate(filled + stripe.plain_length);
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use symbolon_protocol::{
-    content::{FileKey, Manifest},
+    content::{FileKey, Manifest, seal::LeafParts},
     dispute::LeafList,
     grant::{Caveat, Grant},
-    id::{AccountId, DealId, Hash, OrderId},
+    id::{AccountId, DealId, OrderId},
 };
 
 use crate::error::TransferError;
@@ -34,20 +34,16 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Refuses a cell of the file with another leaf than the listed one.
-    pub(crate) fn check_leaf(&self, cell: u64, leaf: &Hash) -> Result<(), TransferError> {
-        let listed = self.list.parts(cell).map(|parts| parts.leaf(cell));
-        if listed == Some(*leaf) { Ok(()) } else { Err(self.other(cell)) }
-    }
-
-    /// Refuses a cell with other plain bytes than the listed ones, by their hash.
-    pub(crate) fn check_plain(&self, cell: u64, plain: &Hash) -> Result<(), TransferError> {
-        let listed = self.list.parts(cell).map(|parts| parts.plain);
-        if listed == Some(*plain) { Ok(()) } else { Err(self.other(cell)) }
-    }
-
-    fn other(&self, cell: u64) -> TransferError {
-        TransferError::NotListed { order: self.order, cell }
+    /// Refuses a cell of the file for which the listed parts do not hold.
+    pub(crate) fn check(
+        &self,
+        cell: u64,
+        holds: impl FnOnce(&LeafParts) -> bool,
+    ) -> Result<(), TransferError> {
+        if self.list.parts(cell).is_some_and(holds) {
+            return Ok(());
+        }
+        Err(TransferError::NotListed { order: self.order, cell })
     }
 }
 

@@ -140,7 +140,8 @@ impl<'a> OneCell<'a> {
             let hash = self.segment.coder.plain_hash(stripe, shard, &plain);
             let hash =
                 hash.map_err(|error| TransferError::Corrupt { segment, why: error.into() })?;
-            listed.check_plain(self.place.stripe.first_cell + u64::from(shard), &hash)?;
+            let cell = self.place.stripe.first_cell + u64::from(shard);
+            listed.check(cell, |parts| parts.plain == hash)?;
         }
         Ok(plain)
     }
