@@ -17,6 +17,8 @@ mod curve;
 mod delivery;
 mod deposit;
 mod release;
+#[cfg(test)]
+pub(crate) mod released;
 mod sharing;
 mod shown;
 

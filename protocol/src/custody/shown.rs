@@ -97,60 +97,26 @@ fn sums(
 mod tests {
     use super::*;
     use crate::{
-        custody::{
-            Release, ReleaseRequest, VaultSecret, combine_posted, label, release_context, share,
-        },
-        id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
+        custody::{combine_posted, released::ReleasedOrder},
+        id::{ChainId, ListingId, OrderId},
     };
 
-    struct World {
-        capsule: Capsule,
-        posted: Vec<PostedRelease>,
-        secret: DeliverySecret,
-        delivery: DeliveryKey,
-        context: Hash,
-        key: crate::custody::VaultKey,
-    }
-
-    fn world() -> World {
-        let secret = VaultSecret::from_seed(&[1; 32]);
-        let (key, shares) = share(&secret, 2, 3, &[2; 32]).unwrap();
-        let label =
-            label(&ChainId([3; 32]), &AccountId([4; 32]), &VaultId([5; 16]), &Hash([6; 32]));
-        let (capsule, _) = Capsule::seal(&secret, &label, &[7; 32]);
-        let context = release_context(&ChainId([3; 32]), &OrderId([8; 16]), &ListingId([9; 16]));
-        let secret = DeliverySecret::from_seed(&[10; 32]);
-        let delivery = DeliveryKey::make(&secret, &context, &[11; 32]);
-        let request = ReleaseRequest {
-            vault: &key,
-            capsule: &capsule,
-            label: &label,
-            delivery: &delivery,
-            context: &context,
-        };
-        let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-        let posted = made
-            .map(|one| PostedRelease {
-                index: one.index,
-                node: PeerId([one.index; 32]),
-                u: one.u,
-                v: one.v,
-            })
-            .collect();
-        World { capsule, posted, secret, delivery, context, key }
+    fn world() -> ReleasedOrder {
+        let of = (OrderId([8; 16]), ListingId([9; 16]));
+        ReleasedOrder::of(ChainId([3; 32]), &Hash([6; 32]), of)
     }
 
     #[test]
     fn it_opens_what_the_buyer_opens() {
-        let World { capsule, posted, secret, delivery, context, key } = world();
+        let ReleasedOrder { capsule, posted, secret, delivery, context, vault, .. } = world();
         let shown = ShownKey::make(&posted, 2, &secret, &context, &[13; 32]).unwrap();
         let opened = shown.open(&capsule, &posted, 2, &delivery, &context).unwrap();
-        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, key.required()).unwrap());
+        assert_eq!(*opened, *combine_posted(&capsule, &posted, &secret, vault.required()).unwrap());
     }
 
     #[test]
     fn nothing_else_can_be_shown() {
-        let World { capsule, posted, secret, delivery, context, .. } = world();
+        let ReleasedOrder { capsule, posted, secret, delivery, context, .. } = world();
         let shown = ShownKey::make(&posted, 2, &secret, &context, &[13; 32]).unwrap();
         let refused = Err(CustodyError::Proof { what: "shown key" });
         // Another point, another order, other releases, another buyer.

@@ -9,8 +9,8 @@ use super::{
     *,
 };
 use crate::{
-    custody::{DeliverySecret, Release, ReleaseRequest, VaultKey, VaultSecret, share},
-    id::{AccountId, ChainId, ListingId, OrderId, PeerId, VaultId},
+    custody::{DeliverySecret, VaultKey, released::ReleasedOrder},
+    id::{ChainId, ListingId, OrderId},
 };
 
 /// A file with everything that a listing, its deals and an order show of it.
@@ -28,31 +28,10 @@ struct World {
 /// A world whose seller may do something to the parts of its leaves, and list another key.
 fn world_of(spoil: impl FnOnce(&mut Vec<LeafParts>), listed_key: [u8; 32]) -> World {
     let goods = Goods::spoilt(300_000, spoil);
-    let vault_secret = VaultSecret::from_seed(&[1; 32]);
-    let (vault, shares) = share(&vault_secret, 2, 3, &[2; 32]).unwrap();
-    let (chain, seller, vault_id) = (ChainId([3; 32]), AccountId([4; 32]), VaultId([5; 16]));
-    let label = custody::label(&chain, &seller, &vault_id, &goods.manifest.content_root);
-    let (capsule, point) = Capsule::seal(&vault_secret, &label, &[7; 32]);
+    let of = (OrderId([8; 16]), ListingId([9; 16]));
+    let released = ReleasedOrder::of(ChainId([3; 32]), &goods.manifest.content_root, of);
+    let ReleasedOrder { vault, capsule, point, posted, secret, delivery, context, .. } = released;
     let pad = custody::pad(&listed_key, &custody::listing_key(&point));
-    let context = custody::release_context(&chain, &OrderId([8; 16]), &ListingId([9; 16]));
-    let secret = DeliverySecret::from_seed(&[10; 32]);
-    let delivery = DeliveryKey::make(&secret, &context, &[11; 32]);
-    let request = ReleaseRequest {
-        vault: &vault,
-        capsule: &capsule,
-        label: &label,
-        delivery: &delivery,
-        context: &context,
-    };
-    let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-    let posted = made
-        .map(|one| PostedRelease {
-            index: one.index,
-            node: PeerId([one.index; 32]),
-            u: one.u,
-            v: one.v,
-        })
-        .collect();
     World { goods, capsule, pad, vault, posted, secret, delivery, context }
 }
 

@@ -10,11 +10,11 @@ use crate::{
     codec::{Decode, Encode},
     content::{FileKey, Manifest},
     custody::{
-        self, Capsule, DeliveryKey, DeliverySecret, PostedRelease, Release, ReleaseRequest,
-        ShownKey, VaultSecret, listing_key, release_context, share,
+        Capsule, DeliveryKey, DeliverySecret, PostedRelease, ShownKey, listing_key,
+        release_context, released::ReleasedOrder,
     },
     dispute::{LeafList, OtherKey, goods::Goods},
-    id::{AccountId, ChainId, Hash, ListingId, OrderId, PeerId, VaultId, hex, unhex},
+    id::{ChainId, Hash, ListingId, OrderId, hex, unhex},
 };
 
 #[test]
@@ -197,29 +197,20 @@ fn run_shown(case: &Value) -> String {
     }
 }
 
-fn posted_by(release: &Release) -> PostedRelease {
-    let Release { index, u, v, .. } = *release;
-    PostedRelease { index, node: PeerId([index; 32]), u, v }
-}
-
 #[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn shown() -> Vec<Value> {
-    let vault = VaultSecret::from_seed(&[1; 32]);
-    let (key, shares) = share(&vault, 2, 3, &[2; 32]).unwrap();
-    let label = custody::label(&CHAIN, &AccountId([4; 32]), &VaultId([5; 16]), &Hash([6; 32]));
-    let (capsule, point) = Capsule::seal(&vault, &label, &[7; 32]);
-    let context = release_context(&CHAIN, &ORDER, &LISTING);
-    let secret = DeliverySecret::from_seed(&[10; 32]);
-    let delivery = DeliveryKey::make(&secret, &context, &[11; 32]);
-    let request = ReleaseRequest {
-        vault: &key,
-        capsule: &capsule,
-        label: &label,
-        delivery: &delivery,
-        context: &context,
-    };
-    let made = shares.iter().map(|share| Release::make(share, &request, &[12; 32]).unwrap());
-    let posted: Vec<_> = made.map(|one| posted_by(&one)).collect();
+    let released = ReleasedOrder::of(CHAIN, &Hash([6; 32]), (ORDER, LISTING));
+    let ReleasedOrder {
+        vault_secret,
+        label,
+        capsule,
+        point,
+        posted,
+        secret,
+        delivery,
+        context,
+        ..
+    } = released;
     let make = |releases: &[PostedRelease], secret: &DeliverySecret| {
         ShownKey::make(releases, 2, secret, &context, &[13; 32]).unwrap()
     };
@@ -263,7 +254,7 @@ fn shown() -> Vec<Value> {
     };
     let of_bytes = |bytes: [u8; 32]| CompressedRistretto(bytes).decompress().unwrap();
     let nothing = (of_bytes(capsule.c) - of_bytes(*point)).compress().to_bytes();
-    let other = Capsule::seal(&vault, &label, &[8; 32]).0;
+    let other = Capsule::seal(&vault_secret, &label, &[8; 32]).0;
     let swapped: Vec<_> = posted[..2].iter().rev().cloned().collect();
     let others = vec![posted[0], posted[2]];
     let no_delivery = hex(&DeliveryKey { point: [0; 32], ..delivery.clone() }.to_bytes());
