@@ -71,6 +71,20 @@ impl Home {
         self.root.join("ledger")
     }
 
+    /// The folder of a validator of `symbolon up`, from 1.
+    pub(crate) fn validator(&self, number: u32) -> PathBuf {
+        match number {
+            1 => self.ledger(),
+            _ => self.root.join("validators").join(number.to_string()),
+        }
+    }
+
+    /// How many validators `symbolon up` has made so far.
+    pub(crate) fn validators(&self) -> u32 {
+        let made = (1..).take_while(|number| self.validator(*number).is_dir());
+        made.count().try_into().unwrap_or(0)
+    }
+
     /// The folder of a node of `symbolon up`, from 1.
     pub(crate) fn node(&self, number: u32) -> PathBuf {
         self.root.join("nodes").join(number.to_string())

@@ -11,6 +11,7 @@ mod detached;
 mod durability;
 mod env;
 mod error;
+mod founding;
 mod grants;
 mod health;
 mod hints;

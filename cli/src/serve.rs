@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options};
+use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Together};
 use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::{
     context,
     error::{Error, Kind},
+    founding::Founded,
     home,
     interrupt::Interrupt,
     units::{self, DAY_MS, Price},
@@ -176,9 +177,20 @@ impl RunningLedger {
         not_anothers(&plan.dir, "node", "a node")?;
         let secret = home::secret(&plan.dir.join("key"), host.random())?;
         let address = address(&plan.dir, plan.network.listen, IfTaken::Fail, host)?;
-        let endpoint = endpoint(secret, address, &plan.network, Alpn::Ledger).await?;
+        let alpns = [Alpn::Ledger, Alpn::Consensus];
+        let endpoint = endpoint(secret, address, &plan.network, &alpns).await?;
         let options = Options { key: secret, params: params(plan), host: host.clone() };
-        let embedded = Embedded::open(&plan.dir, options).await?;
+        let founded = Founded::read(&plan.dir, host)?;
+        let own = endpoint.address();
+        let (founding, addresses, together) = match founded {
+            None => (None, Vec::new(), vec![own]),
+            Some(founded) => {
+                let peers = founded.ticket(&own).peers;
+                (Some(founded.founding), founded.addresses, peers)
+            }
+        };
+        let group = Together { endpoint: endpoint.clone(), addresses, founding };
+        let embedded = Embedded::open_together(&plan.dir, options, group).await?;
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
@@ -190,7 +202,7 @@ impl RunningLedger {
             return Err(Error::usage(format!("this ledger's epoch is {has}, not {asked}"))
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
-        let ticket = LedgerTicket { chain: ledger.chain(), peers: vec![endpoint.address()] };
+        let ticket = LedgerTicket { chain: ledger.chain(), peers: together };
         Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
     }
 
@@ -210,7 +222,8 @@ impl RunningLedger {
     }
 }
 
-fn params(plan: &LedgerPlan) -> Params {
+/// The parameters of a new ledger.
+pub(crate) fn params(plan: &LedgerPlan) -> Params {
     let epoch_ms = plan.epoch_ms.unwrap_or(EPOCH_MS);
     let development = Params::development();
     Params {
@@ -349,7 +362,7 @@ pub(crate) async fn node_endpoint(
     not_anothers(&plan.dir, "ledger.redb", "a ledger")?;
     let secret = home::secret(&plan.dir.join("key"), host.random())?;
     let address = address(&plan.dir, plan.network.listen, IfTaken::Move, host)?;
-    let endpoint = endpoint(secret, address, &plan.network, Alpn::Storage).await?;
+    let endpoint = endpoint(secret, address, &plan.network, &[Alpn::Storage]).await?;
     Ok((secret, endpoint))
 }
 
@@ -392,23 +405,28 @@ pub(crate) async fn viewers_endpoint(
         return Err(taken(listen, &error));
     }
     let network = Network { congestion, ..Network::default() };
-    endpoint(secret, listen, &network, Alpn::Preview).await
+    endpoint(secret, listen, &network, &[Alpn::Preview]).await
 }
 
 async fn endpoint(
     secret: [u8; 32],
     address: SocketAddr,
     network: &Network,
-    alpn: Alpn,
+    alpns: &[Alpn],
 ) -> Result<Endpoint, Error> {
     let mut options = BindOptions::new(secret);
     options.listen = vec![address];
     options.announce.clone_from(&network.announce);
     options.relays.clone_from(&network.relay);
-    options.accept = vec![alpn];
+    options.accept = alpns.to_vec();
     let usual = Congestion::usual(address.ip().is_loopback());
     options.congestion = network.congestion.unwrap_or(usual);
     Ok(Endpoint::iroh(options).await?)
+}
+
+/// The address on this machine of a ledger in this folder: that of last time, or one on a free port.
+pub(crate) fn ledger_address(dir: &Path, host: &Host) -> Result<SocketAddr, Error> {
+    address(dir, None, IfTaken::Fail, host)
 }
 
 /// What to do when the port kept from last time is taken.

@@ -1,4 +1,7 @@
-//! The embedded engine: one process orders, executes and stores the ledger in one redb file.
+//! The embedded engine: this process orders, executes and stores the ledger in one redb file, alone or together with other
+//! validators. Which of both is the ledger's own word, and can change at any block.
+//!
+//! Alone:
 //!
 //! ```text
 //! submit ─▶ lane ─▶ admission ─▶ sequencer: gather ─▶ executor: run on the tip ─▶ seal ─▶ one durable commit ─▶ answers
@@ -15,17 +18,30 @@
 //! engine stops, because it must not acknowledge a transaction that it may lose.
 
 mod admission;
+mod agreement;
+mod books;
+mod mesh;
+mod pool;
 mod queue;
 mod sequencer;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ed25519_dalek::SigningKey;
-use symbolon_net::{Host, watch};
+use symbolon_net::{Connection, Endpoint, Host, PeerAddress, watch};
 use symbolon_protocol::{
     codec::Encode,
-    id::{AccountId, ChainId},
-    ledger::{Params, Status, beacon::Onions, transaction::Transaction},
+    id::{AccountId, ChainId, PeerId},
+    ledger::{
+        Params, Status,
+        beacon::Onions,
+        block::{Genesis, OnionStart},
+        transaction::Transaction,
+    },
     limits::TRANSACTION_BYTES_MAX,
 };
 use zeroize::Zeroizing;
@@ -37,8 +53,10 @@ use crate::{
     serve::Engine,
 };
 use admission::Admission;
-use queue::Queue;
-use sequencer::Sequencer;
+use agreement::{Agreement, Company};
+use mesh::Mesh;
+use queue::{Lanes, Queue, Submission};
+use sequencer::{Maker, Sequencer};
 
 /// How to open an embedded ledger.
 pub struct Options {
@@ -56,12 +74,56 @@ impl fmt::Debug for Options {
     }
 }
 
+/// What a machine needs to order a ledger together with others.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// Where the others reach this machine, under the key with which it signs.
+    pub endpoint: Endpoint,
+    /// Where other validators are.
+    pub addresses: Vec<PeerAddress>,
+    /// How a ledger begins that several found; `None` if this machine founds a new one alone.
+    pub founding: Option<Founding>,
+}
+
+/// The beginning of a ledger that several machines found.
+#[derive(Clone)]
+pub struct Founding {
+    /// What all of them begin with.
+    pub genesis: Genesis,
+    /// The salt of this machine's onions, as in its [`founder`].
+    pub salt: [u8; 32],
+}
+
+impl fmt::Debug for Founding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Founding").field("genesis", &self.genesis.chain()).finish_non_exhaustive()
+    }
+}
+
+/// What a machine with this key says of itself to those with whom it founds a ledger.
+#[must_use]
+pub fn founder(key: &[u8; 32], salt: [u8; 32]) -> (AccountId, OnionStart) {
+    let own = AccountId(SigningKey::from_bytes(key).verifying_key().to_bytes());
+    (own, Onions::new(key, salt).start())
+}
+
+/// How the engine orders the ledger from a block on.
+struct Turn {
+    host: Host,
+    lanes: Lanes,
+    maker: Maker,
+    /// Submissions that have no block yet.
+    held_over: Vec<Submission>,
+    company: Option<Company>,
+}
+
 /// A ledger in this process. Clones are the same ledger; it stops when the last one is dropped.
 #[derive(Clone)]
 pub struct Embedded {
     chain: ChainId,
     replica: Replica,
     queue: Queue,
+    mesh: Option<Mesh>,
     // Closes when the sequencer, which holds the sender, has ended.
     stopped: watch::Receiver<()>,
 }
@@ -80,7 +142,17 @@ impl Embedded {
         epochs_kept: u64,
     ) -> Result<Self, LedgerError> {
         let file = File::open(&options.host, folder.to_path_buf()).await?;
-        Self::start(file, options, epochs_kept).await
+        Self::start(file, options, epochs_kept, None).await
+    }
+
+    /// Opens a ledger that this machine orders alone or together with others, as its blocks say.
+    pub async fn open_together(
+        folder: &Path,
+        options: Options,
+        together: Together,
+    ) -> Result<Self, LedgerError> {
+        let file = File::open(&options.host, folder.to_path_buf()).await?;
+        Self::start(file, options, EPOCHS_KEPT, Some((folder.to_path_buf(), together))).await
     }
 
     /// The same on a file that is open.
@@ -88,39 +160,65 @@ impl Embedded {
         file: File,
         options: Options,
         epochs_kept: u64,
+        together: Option<(PathBuf, Together)>,
     ) -> Result<Self, LedgerError> {
         let Options { key, params, host } = options;
         let key = Zeroizing::new(key);
-        let signing = Arc::new(SigningKey::from_bytes(&key));
         let (salt, now_ms) = (host.random(), host.now_ms());
-        let (signer, executing) = (signing.clone(), host.clone());
+        let founding = together.as_ref().and_then(|(_, together)| together.founding.clone());
+        let executing = host.clone();
         let opening = move || -> Result<_, LedgerError> {
+            let signing = SigningKey::from_bytes(&key);
             if !file.is_founded()? {
-                let (genesis, block, update) =
-                    sequencer::genesis(&signer, &key, params, salt, now_ms)?;
+                let own = AccountId(signing.verifying_key().to_bytes());
+                let Founding { genesis, salt } = founding.unwrap_or_else(|| {
+                    let genesis =
+                        sequencer::genesis(own, &mut Onions::new(&key, salt), params, now_ms);
+                    Founding { genesis, salt }
+                });
+                let (block, update) = sequencer::first_block(&genesis, &signing)?;
                 file.write_genesis(&genesis, &block, &update, &salt)?;
             }
             let contents = file.check()?;
-            let own = AccountId(signer.verifying_key().to_bytes());
-            if contents.chain.validators.only() != Some(own) {
-                let validators = contents.chain.validators.members;
-                let validators = validators.iter().map(|validator| validator.key).collect();
-                return Err(LedgerError::WrongKey { validators });
-            }
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
-            Ok((executor, Onions::new(&key, contents.salt), contents.chain))
+            let maker = Maker::new(executor, Onions::new(&key, contents.salt), Arc::new(signing));
+            Ok((maker, contents.chain))
         };
-        let (executor, onions, chain) = host.blocking(opening).await?;
-        let replica = executor.replica().clone();
+        let (maker, chain) = host.blocking(opening).await?;
+        let is_able = match together {
+            Some(_) => chain.validators.power_of(&maker.own()) != 0,
+            None => chain.validators.only() == Some(maker.own()),
+        };
+        if !is_able {
+            let validators = chain.validators.members;
+            let validators = validators.iter().map(|validator| validator.key).collect();
+            return Err(LedgerError::WrongKey { validators });
+        }
+        let replica = maker.executor.replica().clone();
         let (queue, lanes) = Queue::new(replica.clone());
         let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(());
-        let sequencer = Sequencer::new(executor, onions, signing, host, lanes)?;
+        let chain = chain.id;
+        let together = together.map(|(folder, together)| {
+            let (mesh, arriving) = Mesh::start(together.endpoint);
+            let (addresses, queue) = (together.addresses, queue.downgrade());
+            Company { chain, folder, mesh, arriving, addresses, queue }
+        });
+        let mesh = together.as_ref().map(|company| company.mesh.clone());
+        let turn = Turn { host, lanes, maker, held_over: Vec::new(), company: together };
         tokio::spawn(async move {
-            sequencer.run().await;
+            if let Err(error) = order(turn).await {
+                tracing::error!(%error, "the ledger stops after an error");
+            }
             drop(done);
         });
-        Ok(Self { chain: chain.id, replica, queue, stopped })
+        Ok(Self { chain, replica, queue, mesh, stopped })
+    }
+
+    /// The validators with which this machine is connected.
+    #[must_use]
+    pub fn connected(&self) -> Vec<PeerId> {
+        self.mesh.as_ref().map(Mesh::connected).unwrap_or_default()
     }
 
     /// The ledger's id.
@@ -131,8 +229,8 @@ impl Embedded {
 
     /// Finishes the submitted transactions and closes the file, once no other clone is left.
     pub async fn close(self) {
-        let Self { replica, queue, mut stopped, .. } = self;
-        drop((replica, queue));
+        let Self { replica, queue, mesh, mut stopped, .. } = self;
+        drop((replica, queue, mesh));
         // The channel closes when the sequencer has ended.
         while stopped.changed().await.is_ok() {}
     }
@@ -158,6 +256,33 @@ impl Engine for Embedded {
     fn replica(&self) -> &Replica {
         &self.replica
     }
+
+    fn meet(&self, connection: Connection) {
+        match &self.mesh {
+            Some(mesh) => mesh.meet(connection),
+            None => connection.close("this ledger has no other validators"),
+        }
+    }
+}
+
+/// Orders the ledger, in the way that its last block says, until all handles are dropped.
+async fn order(turn: Turn) -> Result<(), LedgerError> {
+    let mut next = Some(turn);
+    while let Some(turn) = next.take() {
+        next = match (turn.maker.is_alone()?, turn) {
+            (true, turn) => Sequencer::begin(turn)?.run().await?,
+            (false, Turn { host, lanes, maker, held_over, company: Some(company) }) => {
+                Agreement::begin(host, lanes, maker, held_over, company).await?.run().await?
+            }
+            // The last block has made others validators, and this machine cannot reach them.
+            (false, Turn { maker, .. }) => {
+                let validators = maker.executor.chain_row()?.validators.members;
+                let validators = validators.iter().map(|validator| validator.key).collect();
+                return Err(LedgerError::WrongKey { validators });
+            }
+        };
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Embedded {

@@ -8,6 +8,8 @@
 
 mod blocks;
 mod checkpoints;
+mod journal;
+mod proposed;
 mod prune;
 mod rows;
 #[cfg(test)]
@@ -34,7 +36,7 @@ use symbolon_protocol::{
         block::{Block, BlockInputs, Genesis, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
         rows::{Chain, Chains, Table as _},
-        state::{RowBytes, State, Update},
+        state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
         tree::{self, Range},
     },
@@ -49,6 +51,8 @@ use crate::{
 use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
 use checkpoints::Checkpoints;
+pub(crate) use journal::Journal;
+pub(crate) use proposed::{Judged, Proposed};
 pub use prune::EPOCHS_KEPT;
 pub(crate) use rows::Rows;
 use rows::{META, Meta, disk};
@@ -183,6 +187,13 @@ impl Executor {
         self.tip.borrow().clone()
     }
 
+    /// The ledger's row about itself.
+    pub(crate) fn chain_row(&self) -> Result<Chain, LedgerError> {
+        let rows = self.rows()?;
+        let chain = rows.get(Chains, &());
+        rows.checked(chain)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
+    }
+
     /// When the next rule is due, in milliseconds since the Unix epoch.
     pub(crate) fn next_due(&self) -> Result<Option<LedgerTime>, LedgerError> {
         let rows = self.rows()?;
@@ -204,7 +215,7 @@ impl Executor {
     }
 
     /// Executes transactions on top of the last block. Each comes with its size and its signatures, as far as they
-    /// were checked. Writes nothing.
+    /// were checked. Writes nothing. With `even_empty` there is a block even if nothing has changed.
     ///
     /// If the rules break at a transaction, it is refused, and those after it wait for the next block. No validator has it
     /// in a block, so all go on from the same state. If the rules break at what is due, no block can be made.
@@ -212,9 +223,10 @@ impl Executor {
         &self,
         facts: &BlockInputs,
         batch: impl Iterator<Item = (&'a Transaction, usize, &'a Signatures)>,
+        even_empty: bool,
     ) -> Result<Draft, LedgerError> {
         let batch: Vec<_> = batch.collect();
-        let first = |count: usize| guarded(|| self.try_execute(facts, &batch[..count]));
+        let first = |count: usize| guarded(|| self.try_execute(facts, &batch[..count], even_empty));
         if let Some(draft) = first(batch.len()) {
             return draft;
         }
@@ -240,6 +252,7 @@ impl Executor {
         &self,
         facts: &BlockInputs,
         batch: &[(&Transaction, usize, &Signatures)],
+        even_empty: bool,
     ) -> Result<Draft, LedgerError> {
         let state = self.rows()?;
         let last = self.tip().header.header.height;
@@ -262,7 +275,7 @@ impl Executor {
                 Err(status) => Outcome { height: last, status },
             }));
         }
-        let is_made = !applied.is_empty() || is_due;
+        let is_made = !applied.is_empty() || is_due || even_empty;
         let block = is_made.then(|| (applied, builder.finish()));
         state.checked(Draft { outcomes, block })
     }

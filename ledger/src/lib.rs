@@ -17,7 +17,7 @@ mod remote;
 mod serve;
 mod ticket;
 
-pub use embedded::{Embedded, Options};
+pub use embedded::{Embedded, Founding, Options, Together, founder};
 pub use error::LedgerError;
 pub use executor::{EPOCHS_KEPT, Replica};
 pub use port::{Follow, History, Ledger, Outcome, RECENT, ROWS_MAX};

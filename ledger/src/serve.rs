@@ -38,6 +38,9 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// The committed blocks and rows. A replica does not keep the engine running.
     fn replica(&self) -> &Replica;
+
+    /// Takes a connection of another validator.
+    fn meet(&self, connection: Connection);
 }
 
 /// Answers all callers of an endpoint until it is closed. The number of connections is limited in
@@ -56,9 +59,16 @@ pub async fn answer(ledger: impl Engine, endpoint: Endpoint) {
         let Some(connection) = connection else {
             return;
         };
-        if connection.alpn() != Alpn::Ledger {
-            connection.close("this is a ledger");
-            continue;
+        match connection.alpn() {
+            Alpn::Ledger => {}
+            Alpn::Consensus => {
+                ledger.meet(connection);
+                continue;
+            }
+            _ => {
+                connection.close("this is a ledger");
+                continue;
+            }
         }
         let peer = [Group::Peer(connection.peer())].into_iter();
         let groups: Vec<_> = peer.chain(connection.remote().map(Group::of_address)).collect();

@@ -19,11 +19,13 @@ pub enum Alpn {
     Ledger,
     /// `wire::preview` with a seller.
     Preview,
+    /// The agreement of a ledger's validators.
+    Consensus,
 }
 
 impl Alpn {
     /// All protocols.
-    pub const ALL: [Self; 3] = [Self::Storage, Self::Ledger, Self::Preview];
+    pub const ALL: [Self; 4] = [Self::Storage, Self::Ledger, Self::Preview, Self::Consensus];
 
     /// The protocol's text on the wire. The number in it is the version of the messages.
     #[must_use]
@@ -32,6 +34,7 @@ impl Alpn {
             Self::Storage => b"symbolon/storage/1",
             Self::Ledger => b"symbolon/ledger/1",
             Self::Preview => b"symbolon/preview/1",
+            Self::Consensus => b"symbolon/consensus/1",
         }
     }
 

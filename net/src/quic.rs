@@ -298,7 +298,7 @@ impl Endpoint {
         }
         let (silence, longest) = match alpn {
             Alpn::Storage | Alpn::Preview => (OF_NODES, CONNECT),
-            Alpn::Ledger => (OF_LEDGERS, CONNECT_LEDGER),
+            Alpn::Ledger | Alpn::Consensus => (OF_LEDGERS, CONNECT_LEDGER),
         };
         let transport = transport(silence, DIALLED_WINDOW_BYTES, self.options.congestion)?;
         let options = ConnectOptions::new().with_transport_config(transport);

@@ -105,6 +105,7 @@ documents! {
     market::Preview,
     market::ViewersReady,
     names::Names,
+    network::LedgerFounded,
     network::LedgerReady,
     network::LedgerStatus,
     network::NetworkReady,

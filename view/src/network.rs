@@ -58,6 +58,18 @@ pub struct LedgerReady {
     pub epoch_ms: u64,
 }
 
+/// A ledger that several validators can begin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LedgerFounded {
+    /// The ledger's identity.
+    pub chain: Id,
+    /// What nodes and users need to join, once more than two thirds of its validators run.
+    pub ticket: String,
+    /// The folder of each validator.
+    pub folders: Vec<String>,
+}
+
 /// A node that runs, and that the ledger knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -1,13 +1,14 @@
 //! `symbolon ledger`: run a ledger, or show its state.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use symbolon_protocol::Amount;
-use symbolon_view::network::{Books, LedgerReady, LedgerStatus, Ready};
+use symbolon_view::network::{Books, LedgerFounded, LedgerReady, LedgerStatus, Ready};
 
 use crate::{
     context::{self, Context},
-    error::Error,
+    error::{Error, Kind},
+    founding::{self, FOUNDERS_MAX, Founded},
     home,
     interrupt::{Interrupt, Leash},
     output::Report,
@@ -36,6 +37,8 @@ impl Args {
 enum Verb {
     /// Run a ledger, until Ctrl-C or SIGTERM
     Run(Box<RunArgs>),
+    /// Make the folders of a new ledger that several validators order
+    Found(Box<FoundArgs>),
     /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
@@ -71,8 +74,41 @@ pub(crate) struct RunArgs {
     leashed: bool,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon ledger found --dir /tmp/four --validators 4
+  symbolon ledger found --dir four --reached-at 203.0.113.7:4150 --reached-at 203.0.113.8:4150 \\
+      --reached-at 198.51.100.9:4150 --reached-at 198.51.100.10:4150
+
+It makes a folder for each validator: DIR/1, DIR/2 and so on. Each has the validator's key, so give each to its
+machine and keep no copy: two machines with one key are a fault that the others can prove. Then, on each:
+  symbolon ledger run --dir DIR/NUMBER
+
+The ledger goes on while validators with more than two thirds of the power work: of 4, any one may fail.")]
+pub(crate) struct FoundArgs {
+    /// Where the folders are made
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How many validators, all on this machine, each on a port that stays the same
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=8), conflicts_with = "reached_at", required_unless_present = "reached_at")]
+    validators: Option<u32>,
+    /// Where a validator listens and the others reach it; once for each, 2 to 8 times
+    #[arg(long, value_name = "ADDRESS", num_args = 1)]
+    reached_at: Vec<SocketAddr>,
+    /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    epoch: Option<u64>,
+    /// Play money that one faucet request gives, 0 for none. Cannot be changed later [default: 1000]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    faucet: Option<Amount>,
+    #[command(flatten)]
+    rules: Rules,
+}
+
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     match args.verb {
+        Verb::Found(args) => found(&args, context).and_then(|report| context.out.report(&report)),
         Verb::Run(args) => serve(*args, context).await,
         Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
     }
@@ -108,6 +144,44 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     let failed = interrupt.or(running.failed()).await;
     running.stop().await;
     failed.map_or(Ok(()), Err)
+}
+
+fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {
+    let count = args.validators.map_or(args.reached_at.len(), |count| count as usize);
+    if !(2..=FOUNDERS_MAX).contains(&count) {
+        let message = format!("2 to {FOUNDERS_MAX} validators found a ledger, not {count}");
+        return Err(Error::usage(message)
+            .hint("one alone needs no folders before: symbolon ledger run --dir DIR"));
+    }
+    let dirs: Vec<_> = (1..=count).map(|number| args.dir.join(number.to_string())).collect();
+    if let Some(taken) = dirs.iter().find(|dir| dir.join("ledger.redb").exists()) {
+        let message = format!("{} has a ledger already", taken.display());
+        return Err(Error::new(Kind::Exists, message).hint("choose another folder with --dir"));
+    }
+    let plan = LedgerPlan {
+        dir: args.dir.clone(),
+        network: Network::default(),
+        epoch_ms: args.epoch,
+        faucet: args.faucet,
+        rules: args.rules.clone(),
+    };
+    founding::found(&dirs, &args.reached_at, serve::params(&plan), &context.host)?;
+    let founded = Founded::read(&dirs[0], &context.host)?;
+    let founded = founded.ok_or_else(|| Error::internal("the founding was not written"))?;
+    let ticket = founded.ticket(&founded.addresses[0]);
+    let folders: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let shown = LedgerFounded {
+        chain: ticket.chain.into(),
+        ticket: ticket.to_string(),
+        folders: folders.clone(),
+    };
+    let mut report = Report::new(&shown)
+        .text(format!("The ledger {} can begin, with {count} validators.", ticket.chain))
+        .field("ticket", shown.ticket.clone());
+    for folder in folders {
+        report = report.text(format!("  symbolon ledger run --dir {folder}"));
+    }
+    Ok(report.essence(ticket.to_string()))
 }
 
 async fn status(context: &Context) -> Result<Report, Error> {

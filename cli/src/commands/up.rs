@@ -20,6 +20,7 @@ use crate::{
     context::{self, Context},
     detached,
     error::{Error, Kind},
+    founding,
     home::DEFAULT_IDENTITY,
     interrupt::Interrupt,
     keys::{self, Protection},
@@ -41,6 +42,7 @@ Examples:
   symbolon up                            stop it with Ctrl-C
   symbolon up --detach                   stop it with: symbolon down
   symbolon up --nodes 20 --epoch 1m --home /tmp/net
+  symbolon up --validators 4 --home /tmp/four
 
 The first time it makes everything: a ledger, storage nodes, and an identity with play money.
 Later it brings everything back, however it was stopped.")]
@@ -51,6 +53,10 @@ pub(crate) struct Args {
     /// The number of storage nodes [default: 8, or the number there were before]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     nodes: Option<u32>,
+    /// The number of validators that order a new ledger, each with a file of its own, as they would on machines of their own:
+    /// a ledger of 4 goes on while any one of them fails. Cannot be changed later [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=8))]
+    validators: Option<u32>,
     /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
@@ -118,6 +124,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
 /// Everything that runs.
 struct Up {
     ledger: RunningLedger,
+    /// The other validators of the ledger.
+    others: Vec<RunningLedger>,
     nodes: Vec<RunningNode>,
     made: Option<Made>,
     took: Duration,
@@ -142,7 +150,7 @@ impl Up {
             faucet: None,
             rules: serve::Rules::default(),
         };
-        let ledger = RunningLedger::start(&plan, &context.host).await?;
+        let (ledger, others) = start_validators(args, context, plan).await?;
         // The client would look for its files on this network instead of the other one, and forget them.
         if let Some(other) =
             context.home.ticket()?.filter(|other| other.chain != ledger.ticket.chain)
@@ -165,7 +173,7 @@ impl Up {
             rest = rest => rest?,
             error = ledger.failed() => return Err(error),
         };
-        Ok(Self { ledger, nodes, made, took: began.elapsed() })
+        Ok(Self { ledger, others, nodes, made, took: began.elapsed() })
     }
 
     fn ready(&self, context: &Context) -> NetworkReady {
@@ -181,13 +189,21 @@ impl Up {
         }
     }
 
+    fn ledger_in_words(&self) -> String {
+        match self.others.len() {
+            0 => "one ledger".into(),
+            others => format!("one ledger of {} validators", others + 1),
+        }
+    }
+
     fn report(&self, context: &Context) -> Report {
         let nodes = count(self.nodes.len(), "storage node");
         let epoch = show_duration(self.ledger.params.epoch_ms.0);
         let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let home = context.home.root().display();
         let mut report = Report::new(&self.ready(context)).text(format!(
-            "A network is running: one ledger and {nodes}, ready after {}.",
+            "A network is running: {} and {nodes}, ready after {}.",
+            self.ledger_in_words(),
             show_duration(took)
         ));
         report = report.field("home", home.to_string()).field(
@@ -226,8 +242,38 @@ impl Up {
             stopping.spawn(node.stop());
         }
         while stopping.join_next().await.is_some() {}
+        for other in self.others {
+            other.stop().await;
+        }
         self.ledger.stop().await;
     }
+}
+
+/// Starts the validators of the ledger, of which the first is this network's own.
+async fn start_validators(
+    args: &Args,
+    context: &Context,
+    plan: LedgerPlan,
+) -> Result<(RunningLedger, Vec<RunningLedger>), Error> {
+    let there = context.home.validators();
+    let wanted = args.validators.unwrap_or(there.max(1));
+    if there != 0 && there != wanted {
+        let message = format!("this network has {}, not {wanted}", count(there, "validator"));
+        return Err(Error::usage(message)
+            .hint("who orders a ledger is fixed when it is made; use another folder with --home"));
+    }
+    let dirs: Vec<_> = (1..=wanted).map(|number| context.home.validator(number)).collect();
+    if 1 < wanted {
+        founding::found(&dirs, &[], serve::params(&plan), &context.host)?;
+    }
+    let mut running = Vec::new();
+    for dir in dirs {
+        let plan = LedgerPlan { dir, ..plan.clone() };
+        running.push(RunningLedger::start(&plan, &context.host).await?);
+    }
+    let others = running.split_off(1);
+    let first = running.pop().expect("there is one at least");
+    Ok((first, others))
 }
 
 /// The number of nodes to start: as many as were asked for, but never fewer than exist, because files are on them.
@@ -305,6 +351,9 @@ async fn detach(args: &Args, context: &Context) -> Result<(), Error> {
     option("--capacity", args.capacity.to_string());
     if let Some(nodes) = args.nodes {
         option("--nodes", nodes.to_string());
+    }
+    if let Some(validators) = args.validators {
+        option("--validators", validators.to_string());
     }
     if let Some(epoch_ms) = args.epoch {
         option("--epoch", format!("{epoch_ms}ms"));

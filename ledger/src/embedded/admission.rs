@@ -198,7 +198,7 @@ impl Refused {
 }
 
 /// What refused bytes are known by.
-fn name(transaction: &Transaction) -> Hash {
+pub(super) fn name(transaction: &Transaction) -> Hash {
     Hash(blake3::hash(&transaction.to_bytes()).into())
 }
 

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use symbolon_protocol::{
@@ -27,6 +27,15 @@ use crate::{
     port::Outcome,
 };
 
+/// How a transaction came to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its sender gave it to this machine, and other validators do not know it yet.
+    Submitted,
+    /// Another validator has told of it.
+    Told,
+}
+
 /// A transaction, and where to send its outcome.
 pub(super) struct Submission {
     pub(super) transaction: Transaction,
@@ -38,6 +47,8 @@ pub(super) struct Submission {
     pub(super) signatures: Signatures,
     /// Its place among those of its sender that were let through although the last block refuses them, if it is one.
     pub(super) hope: Option<Turn>,
+    /// Who was given it.
+    pub(super) way: Way,
     answer: oneshot::Sender<Result<Outcome, LedgerError>>,
     /// Its place among those of its sender, held until it is answered.
     pub(super) turn: Turn,
@@ -68,28 +79,57 @@ impl Lane {
         (Self { submissions, room: Arc::new(Semaphore::new(BYTES)) }, out)
     }
 
-    /// Waits for room and then for the outcome.
-    async fn submit(
+    /// Puts a transaction into the lane. A sender waits for room. What another validator has told is left out if there is
+    /// none: that validator keeps it.
+    async fn enter(
         &self,
         transaction: Transaction,
         bytes: usize,
-        urgent: Option<Turn>,
-        turn: Turn,
-    ) -> Result<Outcome, LedgerError> {
+        (urgent, turn): (Option<Turn>, Turn),
+        way: Way,
+    ) -> Result<Answer, LedgerError> {
         let wanted = u32::try_from(bytes).expect("a transaction's limit has 18 bits");
-        let closed = |_| LedgerError::Closed;
-        let room = self.room.clone().acquire_many_owned(wanted).await.map_err(closed)?;
+        let room = self.room.clone();
+        let room = match way {
+            Way::Submitted => room.acquire_many_owned(wanted).await.ok(),
+            Way::Told => room.try_acquire_many_owned(wanted).ok(),
+        };
+        let room = room.ok_or(LedgerError::Closed)?;
         let (answer, outcome) = oneshot::channel();
         let (signatures, hope) = (Signatures::UNCHECKED, None);
         let submission =
-            Submission { transaction, bytes, urgent, signatures, hope, answer, turn, room };
-        self.submissions.send(submission).await.map_err(|_| LedgerError::Closed)?;
-        outcome.await.map_err(|_| LedgerError::Closed)?
+            Submission { transaction, bytes, urgent, signatures, hope, way, answer, turn, room };
+        let sent = match way {
+            Way::Submitted => self.submissions.send(submission).await.is_ok(),
+            Way::Told => self.submissions.try_send(submission).is_ok(),
+        };
+        if sent { Ok(Answer(outcome)) } else { Err(LedgerError::Closed) }
     }
 }
 
+/// Where the outcome of a transaction in the queue will arrive. It does not keep the engine running.
+pub(super) struct Answer(oneshot::Receiver<Result<Outcome, LedgerError>>);
+
+impl Answer {
+    /// Waits for the outcome.
+    pub(super) async fn outcome(self) -> Result<Outcome, LedgerError> {
+        self.0.await.map_err(|_| LedgerError::Closed)?
+    }
+}
+
+/// The way in. Clones are the same queue.
 #[derive(Clone)]
 pub(super) struct Queue {
+    inner: Arc<Inner>,
+}
+
+/// A queue that does not keep its engine running.
+#[derive(Clone)]
+pub(super) struct WeakQueue {
+    inner: Weak<Inner>,
+}
+
+struct Inner {
     replica: Replica,
     urgent: Lane,
     ordinary: Lane,
@@ -116,6 +156,11 @@ impl Lanes {
             else => None,
         }
     }
+
+    /// The next submission, if one is there already.
+    pub(super) fn ready(&mut self) -> Option<Submission> {
+        self.urgent.try_recv().or_else(|_| self.ordinary.try_recv()).ok()
+    }
 }
 
 impl Queue {
@@ -125,8 +170,8 @@ impl Queue {
         let (ordinary, ordinary_out) = Lane::new();
         let looks = Arc::new(Semaphore::new(LOOKS));
         let (senders, urgent_senders) = (Arc::default(), Arc::default());
-        let queue = Self { replica, urgent, ordinary, looks, senders, urgent_senders };
-        (queue, Lanes { urgent: urgent_out, ordinary: ordinary_out })
+        let inner = Inner { replica, urgent, ordinary, looks, senders, urgent_senders };
+        (Self { inner: Arc::new(inner) }, Lanes { urgent: urgent_out, ordinary: ordinary_out })
     }
 
     /// Waits for room in a lane and then for the outcome. `bytes` is the size of the transaction, which must be within
@@ -136,6 +181,34 @@ impl Queue {
         transaction: Transaction,
         bytes: usize,
     ) -> Result<Outcome, LedgerError> {
+        self.inner.enter(transaction, bytes, Way::Submitted).await?.outcome().await
+    }
+
+    /// The same queue for who must not keep the engine running.
+    pub(super) fn downgrade(&self) -> WeakQueue {
+        WeakQueue { inner: Arc::downgrade(&self.inner) }
+    }
+}
+
+impl WeakQueue {
+    /// Puts a transaction into the queue that another validator has told of.
+    pub(super) async fn tell(
+        &self,
+        transaction: Transaction,
+        bytes: usize,
+    ) -> Result<Answer, LedgerError> {
+        let inner = self.inner.upgrade().ok_or(LedgerError::Closed)?;
+        inner.enter(transaction, bytes, Way::Told).await
+    }
+}
+
+impl Inner {
+    async fn enter(
+        &self,
+        transaction: Transaction,
+        bytes: usize,
+        way: Way,
+    ) -> Result<Answer, LedgerError> {
         let turn = Turn::take(&self.senders, transaction.sender);
         let (is_urgent, transaction) = self.look(transaction).await?;
         // Only a transaction that its sender has signed counts here. So none that another party has made in the
@@ -143,7 +216,7 @@ impl Queue {
         let urgent = is_urgent.then(|| Turn::take(&self.urgent_senders, transaction.sender));
         let urgent = urgent.filter(|turn| turn.number <= URGENT_OF_SENDER);
         let lane = if urgent.is_some() { &self.urgent } else { &self.ordinary };
-        lane.submit(transaction, bytes, urgent, turn).await
+        lane.enter(transaction, bytes, (urgent, turn), way).await
     }
 
     /// Whether a transaction is urgent, and signed by its sender.
@@ -235,14 +308,24 @@ mod tests {
         Turn::take(senders, AccountId([3; 32]))
     }
 
+    async fn submit_one(
+        lane: &Lane,
+        bytes: usize,
+        urgent: Option<Turn>,
+        turn: Turn,
+    ) -> Result<Outcome, LedgerError> {
+        let turns = (urgent, turn);
+        lane.enter(transaction(bytes), bytes, turns, Way::Submitted).await?.outcome().await
+    }
+
     /// Submits `count` transactions at once. Returns how many of them enter the lane.
     async fn entered(count: usize, bytes: usize) -> usize {
         let (lane, mut out) = Lane::new();
-        let (transaction, senders) = (transaction(bytes), Arc::default());
+        let senders = Arc::default();
         // Without the runtime's budget for one task, because this task polls all of them.
         let submit = |_| {
             let turn = turn(&senders);
-            Box::pin(unconstrained(lane.submit(transaction.clone(), bytes, None, turn)))
+            Box::pin(unconstrained(submit_one(&lane, bytes, None, turn)))
         };
         let mut waiting: Vec<_> = (0..count).map(submit).collect();
         poll_fn(|context| {
@@ -275,7 +358,7 @@ mod tests {
     async fn a_submission_fails_once_the_sequencer_is_gone() {
         let (lane, out) = Lane::new();
         drop(out);
-        let outcome = lane.submit(transaction(1_000), 1_000, None, turn(&Arc::default())).await;
+        let outcome = submit_one(&lane, 1_000, None, turn(&Arc::default())).await;
         assert!(matches!(outcome, Err(LedgerError::Closed)), "{outcome:?}");
     }
 
@@ -287,9 +370,7 @@ mod tests {
         let submit = |lane: &Lane, is_urgent: bool| {
             let (lane, urgent) = (lane.clone(), is_urgent.then(|| turn(&senders)));
             let turn = turn(&senders);
-            let submission =
-                async move { lane.submit(transaction(1_000), 1_000, urgent, turn).await };
-            tokio::spawn(submission)
+            tokio::spawn(async move { submit_one(&lane, 1_000, urgent, turn).await })
         };
         for _ in 0..SUBMISSIONS + 1 {
             drop(submit(&ordinary, false));

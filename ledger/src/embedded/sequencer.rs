@@ -12,7 +12,7 @@ use symbolon_protocol::{
         Params,
         beacon::Onions,
         block::{Block, Genesis, SignedHeader},
-        commit::Validators,
+        commit::{Commit, Validators},
         execute::{self, Executed},
         state::Update,
     },
@@ -20,7 +20,11 @@ use symbolon_protocol::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::{Lanes, Submission};
+use super::{
+    Turn,
+    agreement::Company,
+    queue::{Lanes, Submission},
+};
 use crate::{error::LedgerError, executor::Executor, port::Outcome};
 
 pub(super) struct Sequencer {
@@ -31,12 +35,13 @@ pub(super) struct Sequencer {
     // Moves to the blocking thread and back.
     maker: Option<Maker>,
     due_ms: Option<LedgerTime>,
+    company: Option<Company>,
 }
 
 /// Everything that is needed to make a block.
-struct Maker {
-    executor: Executor,
-    onions: Onions,
+pub(super) struct Maker {
+    pub(super) executor: Executor,
+    pub(super) onions: Onions,
     key: Arc<SigningKey>,
 }
 
@@ -52,26 +57,24 @@ struct Made {
 }
 
 impl Sequencer {
-    pub(super) fn new(
-        executor: Executor,
-        onions: Onions,
-        key: Arc<SigningKey>,
-        host: Host,
-        lanes: Lanes,
-    ) -> Result<Self, LedgerError> {
-        let due_ms = executor.next_due()?;
-        let maker = Some(Maker { executor, onions, key });
-        Ok(Self { host, lanes, held_over: Vec::new(), maker, due_ms })
+    pub(super) fn begin(turn: Turn) -> Result<Self, LedgerError> {
+        let Turn { host, lanes, maker, held_over, company } = turn;
+        let due_ms = maker.executor.next_due()?;
+        Ok(Self { host, lanes, held_over, maker: Some(maker), due_ms, company })
     }
 
-    /// Makes blocks until all handles are dropped or the disk fails.
-    pub(super) async fn run(mut self) {
+    /// Makes blocks until all handles are dropped, or others order the ledger too.
+    pub(super) async fn run(mut self) -> Result<Option<Turn>, LedgerError> {
         while let Some(batch) = self.gather().await {
-            if let Err(error) = self.advance(batch).await {
-                tracing::error!(%error, "the ledger stops after an error");
-                return;
+            self.advance(batch).await?;
+            let maker = self.maker.as_ref().expect("the maker is here between two blocks");
+            if maker.has_turned() {
+                let Self { host, lanes, held_over, company, .. } = self;
+                let maker = self.maker.expect("the maker is here between two blocks");
+                return Ok(Some(Turn { host, lanes, maker, held_over, company }));
             }
         }
+        Ok(None)
     }
 
     /// The next batch. It is empty when a rule is due. `None` when the engine must stop.
@@ -133,6 +136,32 @@ impl Sequencer {
 }
 
 impl Maker {
+    /// Whether the last block has changed who makes the next one.
+    fn has_turned(&self) -> bool {
+        let tip = self.executor.tip();
+        let header = &tip.header.header;
+        header.validators != header.next_validators
+    }
+
+    pub(super) fn new(executor: Executor, onions: Onions, key: Arc<SigningKey>) -> Self {
+        Self { executor, onions, key }
+    }
+
+    /// The key with which it signs.
+    pub(super) fn signing_key(&self) -> SigningKey {
+        SigningKey::clone(&self.key)
+    }
+
+    /// The name of this key.
+    pub(super) fn own(&self) -> AccountId {
+        AccountId(self.key.verifying_key().to_bytes())
+    }
+
+    /// Whether this machine orders the ledger alone.
+    pub(super) fn is_alone(&self) -> Result<bool, LedgerError> {
+        Ok(self.executor.chain_row()?.validators.only() == Some(self.own()))
+    }
+
     /// Executes a batch, seals the result as a block and commits it. On an error nothing is
     /// written, and the waiting callers see that the ledger has closed.
     fn make(&mut self, batch: Vec<Submission>, now_ms: MachineTime) -> Result<Made, LedgerError> {
@@ -141,7 +170,7 @@ impl Maker {
         let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
         let facts = self.executor.inputs(&mut self.onions, 0, time_ms)?;
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
-        let draft = self.executor.execute(&facts, transactions)?;
+        let draft = self.executor.execute(&facts, transactions, false)?;
         let block = match draft.block {
             None => None,
             Some((applied, executed)) => {
@@ -164,24 +193,32 @@ impl Maker {
     }
 }
 
-/// Makes a genesis and its block.
+/// Makes the genesis of a ledger that one machine founds.
 pub(super) fn genesis(
-    signing: &SigningKey,
-    key: &[u8; 32],
+    own: AccountId,
+    onions: &mut Onions,
     params: Params,
-    salt: [u8; 32],
     now_ms: MachineTime,
-) -> Result<(Genesis, Block, Update), LedgerError> {
+) -> Genesis {
     let time_ms = now_ms.within(LedgerTime::ZERO, LedgerTime::NEVER);
-    let validators = Validators::alone(AccountId(signing.verifying_key().to_bytes()));
-    let mut onions = Onions::new(key, salt);
-    let starts = vec![onions.start()];
-    let genesis = Genesis { params, validators, time_ms, onions: starts };
+    Genesis { params, validators: Validators::alone(own), time_ms, onions: vec![onions.start()] }
+}
+
+/// Makes the first block. Its name is the ledger's, so it needs no commit; the only validator signs it all the same.
+pub(super) fn first_block(
+    genesis: &Genesis,
+    signing: &SigningKey,
+) -> Result<(Block, Update), LedgerError> {
     genesis.check().map_err(|error| LedgerError::Params(error.to_string()))?;
-    let executed = execute::genesis(&genesis);
-    let header = SignedHeader::build(genesis.header(&executed), signing);
-    let block = Block { header, transactions: Vec::new(), events: executed.events };
-    Ok((genesis, block, executed.update))
+    let executed = execute::genesis(genesis);
+    let header = genesis.header(&executed);
+    let own = AccountId(signing.verifying_key().to_bytes());
+    let commit = match genesis.validators.only() == Some(own) {
+        true => Commit::alone(&header, signing),
+        false => Commit { round: 0, signatures: Vec::new() },
+    };
+    let header = SignedHeader { header, commit };
+    Ok((Block { header, transactions: Vec::new(), events: executed.events }, executed.update))
 }
 
 /// How long the sequencer waits for further transactions of a block.

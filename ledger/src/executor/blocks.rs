@@ -56,7 +56,7 @@ fn read_block<T>(
 }
 
 /// A block, unless it is no longer kept.
-fn kept(read: &ReadTransaction, height: u64) -> Result<Block, LedgerError> {
+pub(super) fn kept(read: &ReadTransaction, height: u64) -> Result<Block, LedgerError> {
     let oldest = prune::oldest(read)?;
     match oldest.height <= height {
         true => block(read, height),

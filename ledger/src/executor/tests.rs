@@ -205,7 +205,7 @@ async fn rules_that_break_before_a_block_begins_are_an_error_too() {
     let errors = [
         executor.next_due().map(drop).unwrap_err(),
         executor.inputs(&mut onions, 0, chain.time_ms).map(drop).unwrap_err(),
-        executor.execute(&facts, [].into_iter()).map(drop).unwrap_err(),
+        executor.execute(&facts, [].into_iter(), false).map(drop).unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error, LedgerError::Broken { height: 2 }), "{error:?}");

@@ -14,3 +14,4 @@ mod large;
 mod light;
 mod registrations;
 mod remote;
+mod several;

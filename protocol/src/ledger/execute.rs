@@ -328,6 +328,16 @@ pub fn replay<S: State + ?Sized>(
     facts: &BlockInputs,
     transactions: &[Transaction],
 ) -> Result<Executed, BlockError> {
+    replay_known(state, facts, transactions, |_| Signatures::UNCHECKED)
+}
+
+/// The same, for a validator that has checked signatures of some of the transactions before: `known` says of which.
+pub fn replay_known<S: State + ?Sized>(
+    state: &S,
+    facts: &BlockInputs,
+    transactions: &[Transaction],
+    known: impl Fn(&Transaction) -> Signatures,
+) -> Result<Executed, BlockError> {
     let bytes = transactions.iter().map(|transaction| transaction.to_bytes().len()).sum();
     if BLOCK_BYTES_MAX < bytes {
         return Err(BlockError::TooLarge { bytes });
@@ -337,7 +347,7 @@ pub fn replay<S: State + ?Sized>(
         if !builder.fits(transaction, transaction.to_bytes().len()) {
             return Err(BlockError::Full { index });
         }
-        match builder.push(transaction) {
+        match builder.push_checked(transaction, &known(transaction)) {
             Ok(Pushed::Applied) => {}
             Ok(Pushed::Already { .. }) => {
                 return Err(BlockError::NotApplied { index, status: Status::IdReused });

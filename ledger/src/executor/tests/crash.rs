@@ -69,7 +69,7 @@ fn opened(disk: &Disk) -> Database {
 async fn start(database: Database, host: &Host) -> Embedded {
     let params = Params { epoch_ms: Millis(EPOCH_MS), faucet_blocks: 3, ..Params::development() };
     let options = Options { key: KEY, params, host: host.clone() };
-    Embedded::start(File(database), options, KEPT).await.unwrap()
+    Embedded::start(File(database), options, KEPT, None).await.unwrap()
 }
 
 /// A hash over all tables of a file.

@@ -1,0 +1,181 @@
+//! The ledger as the agreement of validators sees it: the executor, and the validator's secret for its blocks.
+
+use std::collections::VecDeque;
+
+use symbolon_consensus::{Decided, Ledger, Tip, Verdict, message::Body};
+use symbolon_protocol::{
+    LedgerTime, MachineTime, Millis,
+    codec::Encode as _,
+    id::{AccountId, Hash},
+    ledger::{Status, block::Block, execute::Executed},
+};
+
+use super::{
+    pool::{Candidate, Known},
+    sequencer::Maker,
+};
+use crate::{
+    error::LedgerError,
+    executor::{Judged, Proposed},
+    port::Outcome,
+};
+
+/// What is needed to build, judge and commit blocks.
+pub(super) struct Books {
+    pub(super) maker: Maker,
+    own: AccountId,
+    known: Known,
+    /// What came of the last blocks that were built or judged. They are all of the next height.
+    drafts: VecDeque<Draft>,
+    /// The transactions for the next block that is built.
+    pub(super) candidates: Vec<Candidate>,
+    /// What came of those that the block that was built last does not have.
+    pub(super) settled: Vec<(u64, Outcome)>,
+    /// The block that was committed last.
+    pub(super) committed: Option<Block>,
+}
+
+struct Draft {
+    block: Hash,
+    proposed: Proposed,
+    executed: Executed,
+}
+
+impl Books {
+    pub(super) fn new(maker: Maker, known: Known) -> Self {
+        Self {
+            own: maker.own(),
+            maker,
+            known,
+            drafts: VecDeque::new(),
+            candidates: Vec::new(),
+            settled: Vec::new(),
+            committed: None,
+        }
+    }
+
+    fn keep(&mut self, block: Hash, proposed: Proposed, executed: Executed) {
+        if DRAFTS_MAX <= self.drafts.len() {
+            self.drafts.pop_front();
+        }
+        self.drafts.push_back(Draft { block, proposed, executed });
+    }
+
+    fn find(&self, block: &Hash) -> Option<usize> {
+        self.drafts.iter().position(|draft| draft.block == *block)
+    }
+}
+
+impl Ledger for Books {
+    type Error = LedgerError;
+
+    fn tip(&self) -> Result<Tip, LedgerError> {
+        let executor = &self.maker.executor;
+        let tip = executor.tip();
+        let header = &tip.header.header;
+        Ok(Tip {
+            height: header.height,
+            block: header.digest(),
+            time_ms: header.facts.time_ms,
+            validators: executor.chain_row()?.validators,
+            has_work: false,
+        })
+    }
+
+    fn build(&mut self, height: u64, now: MachineTime) -> Result<(Hash, Body), LedgerError> {
+        let Self { maker, own, .. } = self;
+        let tip = maker.executor.tip();
+        let parent = &tip.header.header;
+        let validators = maker.executor.chain_row()?.validators;
+        let place = validators.members.iter().position(|member| member.key == *own);
+        let place = place.and_then(|place| u16::try_from(place).ok());
+        let (Some(place), true) = (place, height == parent.height + 1) else {
+            return Err(LedgerError::Broken { height });
+        };
+        let time_ms = now.within(parent.facts.time_ms, LedgerTime::NEVER);
+        let facts = maker.executor.inputs(&mut maker.onions, place, time_ms)?;
+        let candidates = std::mem::take(&mut self.candidates);
+        let batch = candidates.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
+        let draft = self.maker.executor.execute(&facts, batch, true)?;
+        for (candidate, outcome) in candidates.iter().zip(draft.outcomes) {
+            let is_over = |outcome: &Outcome| {
+                outcome.status != Status::Applied || outcome.height <= parent.height
+            };
+            self.settled.extend(outcome.filter(is_over).map(|outcome| (candidate.number, outcome)));
+        }
+        let (transactions, executed) = draft.block.ok_or(LedgerError::Broken { height })?;
+        let header = parent.next(facts, &transactions, &executed.events, executed.state_root);
+        let proposed = Proposed { header, transactions };
+        let (block, body) = (proposed.header.digest(), Body::new(proposed.to_bytes()));
+        self.keep(block, proposed, executed);
+        Ok((block, body))
+    }
+
+    fn check(
+        &mut self,
+        height: u64,
+        block: &Hash,
+        body: &Body,
+        now: Option<MachineTime>,
+    ) -> Result<Verdict, LedgerError> {
+        let Some(proposed) = Proposed::read(block, body.as_bytes()) else {
+            return Ok(Verdict::OtherBytes);
+        };
+        let time_ms = proposed.header.facts.time_ms;
+        if now.is_some_and(|now| now.saturating_add(AHEAD_MAX).0 < time_ms.0) {
+            return Ok(Verdict::Early);
+        }
+        if self.find(block).is_some() {
+            return Ok(Verdict::Valid);
+        }
+        if proposed.header.height != height {
+            return Ok(Verdict::Invalid);
+        }
+        let known = self.known.clone();
+        let judged = self.maker.executor.judge(&proposed, |transaction| known.of(transaction))?;
+        Ok(match judged {
+            Judged::Invalid => Verdict::Invalid,
+            Judged::Valid(executed) => {
+                self.keep(*block, proposed, executed);
+                Verdict::Valid
+            }
+        })
+    }
+
+    fn commit(&mut self, decided: &Decided) -> Result<Tip, LedgerError> {
+        let Decided { height, block, commit, body } = decided;
+        if self.find(block).is_none() {
+            // It was judged before the last start, or too many others were judged since.
+            let verdict = self.check(*height, block, body, None)?;
+            if verdict != Verdict::Valid {
+                return Err(LedgerError::Broken { height: *height });
+            }
+        }
+        let place = self.find(block).ok_or(LedgerError::Broken { height: *height })?;
+        let draft = self.drafts.remove(place).ok_or(LedgerError::Broken { height: *height })?;
+        self.drafts.clear();
+        let Draft { proposed, executed, .. } = draft;
+        let block = proposed.committed(commit.clone(), &executed);
+        self.maker.executor.commit(&block, &executed.update)?;
+        self.maker.executor.announce(block.clone());
+        self.committed = Some(block);
+        self.tip()
+    }
+
+    fn decided(&self, height: u64) -> Result<Option<Decided>, LedgerError> {
+        let found = self.maker.executor.decided(height)?;
+        Ok(found.map(|(proposed, commit)| Decided {
+            height,
+            block: proposed.header.digest(),
+            commit,
+            body: Body::new(proposed.to_bytes()),
+        }))
+    }
+}
+
+/// Drafts that are kept at most: a few rounds of one height. Each may have a few megabytes.
+const DRAFTS_MAX: usize = 3;
+
+/// How far a block's time may be ahead of the clock of a validator that votes for it. Clocks that are set over the network
+/// differ by far less; a validator with another one does not get its blocks through.
+const AHEAD_MAX: Millis = Millis(2_000);

@@ -1,0 +1,164 @@
+//! What a validator writes down before it speaks: the log of the height that is being decided, and the guard.
+//!
+//! It is a file of its own beside the ledger's, because it says what this machine's key has signed, and not what the ledger
+//! is. A copy of the ledger's file without it cannot sign anything twice: see `symbolon_consensus::guard`.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use symbolon_consensus::{Guard, Restored};
+use symbolon_protocol::codec::{Decode, Encode};
+
+use super::rows::disk;
+use crate::error::LedgerError;
+
+/// Entries by number, in their order.
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+/// The guard's one row.
+const GUARD: TableDefinition<'_, (), &[u8]> = TableDefinition::new("guard");
+
+/// The open file.
+pub(crate) struct Journal {
+    database: Database,
+    /// The number of the next entry.
+    next: u64,
+    /// Entries of heights below this one are dropped with the next flush.
+    from_height: u64,
+    entries: Vec<Vec<u8>>,
+    guard: Option<Guard>,
+}
+
+impl Journal {
+    /// Opens the file in a folder, and reads what is in it, for a ledger whose next block has this height.
+    ///
+    /// If the ledger's file was lost and this one was not, the log is of a later height. Then it is of no use, and the guard
+    /// keeps this machine from signing before the others have taken the ledger beyond that height.
+    pub(crate) fn open(folder: &Path, next: u64) -> Result<(Self, Restored), LedgerError> {
+        let (journal, mut restored) = Self::read(folder)?;
+        if restored.log.iter().any(|entry| next < height_of(entry)) {
+            tracing::warn!(
+                "the ledger is older than what this validator has signed: it has to catch up first"
+            );
+            restored.log.clear();
+        }
+        Ok((journal, restored))
+    }
+
+    fn read(folder: &Path) -> Result<(Self, Restored), LedgerError> {
+        let database =
+            symbolon_store::open_database(&folder.join(FILE), CACHE_BYTES).map_err(disk)?;
+        let write = database.begin_write().map_err(disk)?;
+        write.open_table(LOG).map_err(disk)?;
+        write.open_table(GUARD).map_err(disk)?;
+        write.commit().map_err(disk)?;
+        let read = database.begin_read().map_err(disk)?;
+        let (mut next, mut log) = (0, Vec::new());
+        for entry in read.open_table(LOG).map_err(disk)?.iter().map_err(disk)? {
+            let (number, bytes) = entry.map_err(disk)?;
+            next = number.value() + 1;
+            log.push(bytes.value().to_vec());
+        }
+        let guards = read.open_table(GUARD).map_err(disk)?;
+        let guard = ReadableTable::get(&guards, ()).map_err(disk)?;
+        let guard = guard.map(|bytes| Guard::from_bytes(bytes.value())).transpose();
+        let guard = guard.map_err(|error| LedgerError::Damaged(format!("the guard: {error}")))?;
+        let journal = Self { database, next, from_height: 0, entries: Vec::new(), guard: None };
+        Ok((journal, Restored { guard, log }))
+    }
+
+    /// Appends an entry, with the next flush.
+    pub(crate) fn log(&mut self, entry: Vec<u8>) {
+        self.entries.push(entry);
+    }
+
+    /// Replaces the guard, with the next flush.
+    pub(crate) fn guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// Drops what is of heights below this one, with the next flush: it costs no write of its own.
+    pub(crate) fn forget(&mut self, height: u64) {
+        self.from_height = height;
+    }
+
+    /// Puts entries and guard on the disk together.
+    pub(crate) fn flush(&mut self) -> Result<(), LedgerError> {
+        if self.entries.is_empty() && self.guard.is_none() {
+            return Ok(());
+        }
+        let write = self.database.begin_write().map_err(disk)?;
+        {
+            let mut log = write.open_table(LOG).map_err(disk)?;
+            let from_height = self.from_height;
+            log.retain(|_, entry| from_height <= height_of(entry)).map_err(disk)?;
+            for entry in self.entries.drain(..) {
+                if from_height <= height_of(&entry) {
+                    log.insert(self.next, entry.as_slice()).map_err(disk)?;
+                    self.next += 1;
+                }
+            }
+            if let Some(guard) = self.guard.take() {
+                let mut table = write.open_table(GUARD).map_err(disk)?;
+                table.insert((), guard.to_bytes().as_slice()).map_err(disk)?;
+            }
+        }
+        write.commit().map_err(disk)
+    }
+}
+
+/// An entry begins with its height. One that is too short for that is kept, and damaged.
+fn height_of(entry: &[u8]) -> u64 {
+    entry.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The name of the file.
+const FILE: &str = "validator.redb";
+/// Memory of redb's cache: the log of one height has a few blocks at most.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use symbolon_consensus::message::Step;
+    use symbolon_protocol::id::Hash;
+
+    use super::*;
+
+    fn entry(height: u64, text: u8) -> Vec<u8> {
+        [&height.to_le_bytes()[..], &[text]].concat()
+    }
+
+    fn guard(height: u64) -> Guard {
+        Guard { height, round: 0, step: Step::Prevote, digest: Hash([1; 32]) }
+    }
+
+    #[test]
+    fn what_was_flushed_is_there_in_its_order_and_old_heights_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, restored) = Journal::open(folder.path(), 8).unwrap();
+        assert!(restored.log.is_empty() && restored.guard.is_none());
+        journal.log(entry(7, 1));
+        journal.log(entry(7, 2));
+        journal.guard(guard(7));
+        journal.flush().unwrap();
+        journal.log(entry(7, 3));
+        journal.guard(guard(9));
+        // The power goes before the flush.
+        drop(journal);
+        let (mut journal, restored) = Journal::open(folder.path(), 8).unwrap();
+        assert_eq!(restored.log, [entry(7, 1), entry(7, 2)]);
+        assert_eq!(restored.guard, Some(guard(7)));
+        journal.forget(8);
+        journal.log(entry(8, 4));
+        journal.flush().unwrap();
+        journal.log(entry(8, 5));
+        journal.flush().unwrap();
+        drop(journal);
+        let (journal, restored) = Journal::open(folder.path(), 8).unwrap();
+        drop(journal);
+        assert_eq!(restored.log, [entry(8, 4), entry(8, 5)]);
+        assert_eq!(restored.guard, Some(guard(7)), "the guard stays until there is a newer one");
+        let (_, restored) = Journal::open(folder.path(), 3).unwrap();
+        assert!(restored.log.is_empty(), "the ledger was lost");
+        assert_eq!(restored.guard, Some(guard(7)));
+    }
+}
