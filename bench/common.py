@@ -240,7 +240,7 @@ class Network:
     """A ledger, nodes and one owner with money, each a process of its own, all on loopback."""
 
     def __init__(self, program, folder, nodes, capacity="64GiB", epoch="10s", env=None, node_options=None,
-                 ledger_options=()):
+                 ledger_options=(), validators=1):
         self.program, self.folder = program, folder
         self.home = os.path.join(folder, "home")
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("SYMBOLON_")}
@@ -251,8 +251,8 @@ class Network:
         # How often `until_ok` has run a command.
         self.tried = 0
         try:
-            ledger = ["ledger", "run", "--dir", os.path.join(folder, "ledger"), "--epoch", epoch, *ledger_options]
-            self.ledger = self.serve(ledger, "ledger.log")
+            self.ledgers = self.begin_ledger(validators, ["--epoch", epoch, *ledger_options])
+            self.ledger = self.ledgers[0]
             self.ticket = self.ledger.ready["ticket"]
             for number in range(nodes):
                 more = node_options(number) if node_options else []
@@ -264,6 +264,19 @@ class Network:
         except BaseException:
             self.__exit__()
             raise
+
+    def begin_ledger(self, validators, options):
+        """Starts a ledger of so many validators, each a process of its own."""
+        folder = os.path.join(self.folder, "ledger")
+        if validators == 1:
+            return [self.serve(["ledger", "run", "--dir", folder, *options], "ledger.log")]
+        found = [self.program, "--home", self.home, "--json", "ledger", "found", "--dir", folder]
+        run(found + ["--validators", str(validators), *options], self.env).document()
+        line = ["ledger", "run", "--dir"]
+        return [
+            self.serve(line + [os.path.join(folder, str(number + 1))], f"ledger{number + 1}.log")
+            for number in range(validators)
+        ]
 
     def node_dir(self, number):
         return os.path.join(self.folder, f"node{number}")

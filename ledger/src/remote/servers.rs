@@ -1,9 +1,11 @@
-//! The servers of a remote ledger: one is asked at a time, and the next one when it fails, lies or holds blocks back.
+//! The servers of a remote ledger: one is asked at a time, and the next one when it is slow to answer a call, fails, lies or
+//! holds blocks back.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use symbolon_net::{Alpn, Connection, NetError, PeerAddress, Receiver, Sender};
 use symbolon_protocol::wire::ledger::{Request, Response};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::Remote;
 
@@ -44,10 +46,37 @@ impl Remote {
         if let Some(connection) = held.as_ref().filter(|held| held.close_reason().is_none()) {
             return Ok(connection.clone());
         }
-        let server = self.server();
-        let server = server.ok_or_else(|| NetError::Closed { why: "no server is named".into() })?;
-        let connection = self.inner.endpoint.connect(server, Alpn::Ledger).await?;
+        let (place, connection) = self.first_to_answer().await?;
+        self.inner.turn.store(place, Ordering::Relaxed);
         *held = Some(connection.clone());
         Ok(connection)
     }
+
+    /// Calls the server whose turn it is, and a moment later each next one too, until one answers: a server that is gone
+    /// costs a moment, and not the whole wait for it. Returns its place.
+    async fn first_to_answer(&self) -> Result<(usize, Connection), NetError> {
+        let (servers, turn) = (self.servers(), self.inner.turn.load(Ordering::Relaxed));
+        let mut calls = JoinSet::new();
+        for later in 0..servers {
+            let place = (turn + later) % servers;
+            let Some(server) = self.inner.ticket.peers.get(place).cloned() else { continue };
+            let endpoint = self.inner.endpoint.clone();
+            calls.spawn(async move {
+                sleep(NEXT_AFTER * u32::try_from(later).unwrap_or(u32::MAX)).await;
+                (place, endpoint.connect(&server, Alpn::Ledger).await)
+            });
+        }
+        let mut last = NetError::Closed { why: "no server is named".into() };
+        while let Some(called) = calls.join_next().await {
+            match called {
+                Ok((place, Ok(connection))) => return Ok((place, connection)),
+                Ok((_, Err(error))) => last = error,
+                Err(_) => {}
+            }
+        }
+        Err(last)
+    }
 }
+
+/// How long after a server the next one is called: longer than a way around the world and back.
+const NEXT_AFTER: Duration = Duration::from_millis(350);
