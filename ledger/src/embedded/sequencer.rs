@@ -145,10 +145,10 @@ impl Maker {
         let block = match draft.block {
             None => None,
             Some((applied, executed)) => {
-                let Executed { update, events, state_root } = executed;
-                let header = parent.next(facts, &applied, &events, state_root);
+                let header = parent.next(facts, &applied, &executed);
                 let header = SignedHeader::build(header, &self.key);
-                let block = Block { header, transactions: applied, events };
+                let Executed { update, events, .. } = executed;
+                let block = Block { header, last: None, transactions: applied, events };
                 self.executor.commit(&block, &update)?;
                 Some(block)
             }
@@ -180,7 +180,7 @@ pub(super) fn genesis(
     genesis.check().map_err(|error| LedgerError::Params(error.to_string()))?;
     let executed = execute::genesis(&genesis);
     let header = SignedHeader::build(genesis.header(&executed), signing);
-    let block = Block { header, transactions: Vec::new(), events: executed.events };
+    let block = Block { header, last: None, transactions: Vec::new(), events: executed.events };
     Ok((genesis, block, executed.update))
 }
 
