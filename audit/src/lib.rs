@@ -29,8 +29,9 @@ use symbolon_protocol::{
     },
     ledger::{
         Params,
-        block::{Block, Event, Genesis, Place, Reason, events_root, transactions_root},
+        block::{Block, Event, Genesis, Header, Place, Reason, events_root, transactions_root},
         commit::Validators,
+        last::check_last,
         rows::{
             Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Redemptions,
             Revocations, Roots, Table,
@@ -60,6 +61,8 @@ pub struct Auditor {
     validators: Validators,
     next: u64,
     parent: Hash,
+    /// The header of the last block, and the validators that committed it.
+    last: Option<(Header, Validators)>,
     time_ms: u64,
     parent_ms: u64,
     chain: ChainId,
@@ -137,6 +140,7 @@ impl Auditor {
             validators,
             next: 0,
             parent: Hash([0; 32]),
+            last: None,
             time_ms: 0,
             parent_ms: 0,
             chain: ChainId([0; 32]),
@@ -237,6 +241,7 @@ impl Auditor {
                 block.header.commit.verify(header, &self.validators).is_ok(),
                 "the validator did not sign it",
             ),
+            (self.shows_last(block), "it does not show how its parent was committed"),
             (header.next_validators == header.validators, "other validators follow"),
             (header.events_root == events_root(&block.events), "its header is for other events"),
             (
@@ -252,12 +257,22 @@ impl Auditor {
             return Err(self.finding(*what));
         }
         self.parent = header.digest();
+        self.last = Some((header.clone(), self.validators.clone()));
         self.parent_ms = std::mem::replace(&mut self.time_ms, header.facts.time_ms.0);
         if header.height == 0 {
             self.chain = header.chain;
             self.gap = (self.time_ms, self.time_ms);
         }
         Ok(())
+    }
+
+    /// Whether a block shows of its parent's commit what its facts say, or both nothing.
+    fn shows_last(&self, block: &Block) -> bool {
+        let (facts, shown) = (&block.header.header.facts, block.last.as_ref());
+        match &self.last {
+            None => facts.last.is_none() && shown.is_none(),
+            Some((parent, set)) => check_last(parent, set, facts, shown).is_ok(),
+        }
     }
 
     /// Notes a movement that the block must report. No movement is reported when nothing moves.

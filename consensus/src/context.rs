@@ -6,9 +6,8 @@ use arc_malachitebft_core_types as core;
 use bytes::Bytes;
 use core::{LinearTimeouts, NilOrVal, Round, SignedExtension, VoteType, VotingPower};
 use symbolon_protocol::{
-    codec::Encode,
     id::{AccountId, ChainId, Hash},
-    ledger::commit::Validators,
+    ledger::{commit::Validators, proposer::proposer},
 };
 
 /// The ledger that is agreed about.
@@ -65,30 +64,6 @@ pub(crate) enum NoPart {}
 /// Ed25519 by the rules of `symbolon_protocol::signature`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ed25519;
-
-/// The validator that proposes in a round. The first round's is drawn by power from the height alone, so that no party can
-/// choose it; each further round's is the next one of the set, so that no dead validator is drawn twice in a row.
-#[must_use]
-pub fn proposer(chain: &ChainId, validators: &Validators, height: u64, round: u32) -> AccountId {
-    let mut bytes = chain.to_bytes();
-    height.encode(&mut bytes);
-    let drawn = blake3::derive_key(PROPOSER, &bytes);
-    let drawn: [u8; 16] = std::array::from_fn(|at| drawn[at]);
-    let mut point = u128::from_le_bytes(drawn) % u128::from(validators.power().max(1));
-    let mut first = 0;
-    for (place, validator) in validators.members.iter().enumerate() {
-        first = place;
-        let power = u128::from(validator.power);
-        if point < power {
-            break;
-        }
-        point -= power;
-    }
-    let place = (first + round as usize) % validators.members.len();
-    validators.members[place].key
-}
-
-const PROPOSER: &str = "symbolon 2026 consensus proposer v1";
 
 impl Members {
     /// The members of a valid set.
@@ -340,48 +315,5 @@ impl core::SigningScheme for Ed25519 {
 
     fn encode_public_key(key: &AccountId) -> Vec<u8> {
         key.0.to_vec()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use symbolon_protocol::ledger::commit::Validator;
-
-    use super::*;
-
-    fn set(powers: &[u64]) -> Validators {
-        let member = |(place, power): (usize, &u64)| {
-            let key = AccountId([u8::try_from(place + 1).unwrap(); 32]);
-            Validator { key, power: *power }
-        };
-        Validators { members: powers.iter().enumerate().map(member).collect() }
-    }
-
-    #[test]
-    fn proposers_are_drawn_by_power() {
-        let (chain, set) = (ChainId([7; 32]), set(&[5, 3, 1, 1]));
-        let mut counts: BTreeMap<AccountId, u32> = BTreeMap::new();
-        for height in 0..10_000 {
-            *counts.entry(proposer(&chain, &set, height, 0)).or_default() += 1;
-        }
-        let counts: Vec<_> = counts.into_values().collect();
-        // The standard deviation is 50 at most.
-        for (count, expected) in counts.iter().zip([5_000, 3_000, 1_000, 1_000]) {
-            assert!(count.abs_diff(expected) < 250, "{counts:?}");
-        }
-    }
-
-    #[test]
-    fn every_validator_proposes_in_so_many_rounds() {
-        let (chain, set) = (ChainId([7; 32]), set(&[5, 3, 1, 1]));
-        for height in 0..20 {
-            let mut keys: Vec<_> =
-                (0..4).map(|round| proposer(&chain, &set, height, round)).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            assert_eq!(keys.len(), 4);
-        }
     }
 }

@@ -15,7 +15,6 @@
 
 mod context;
 mod convert;
-pub mod evidence;
 pub mod guard;
 pub mod ledger;
 pub mod log;
@@ -23,13 +22,15 @@ pub mod message;
 mod node;
 pub mod settings;
 pub mod signatures;
-pub mod statement;
 
-pub use context::proposer;
-pub use evidence::Evidence;
 pub use guard::Guard;
 pub use ledger::{Decided, Ledger, Request, Tip, Verdict};
 pub use message::Message;
 pub use node::{Event, Node, Output, Refusal, Restored, StartError, TimerId, To};
 pub use settings::Settings;
 pub use signatures::Signatures;
+pub use symbolon_protocol::ledger::{
+    evidence::{self, Evidence},
+    proposer::proposer,
+    statement,
+};

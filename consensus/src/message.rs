@@ -5,61 +5,14 @@ use std::{fmt, sync::Arc};
 use symbolon_protocol::{
     choice,
     codec::{Decode, DecodeError, Encode, Reader},
-    id::{AccountId, Hash},
+    id::Hash,
     ledger::commit::{Commit, CommitSignature},
     limits::{BLOCK_BYTES_MAX, VALIDATORS_MAX},
     record,
 };
 use thiserror::Error;
 
-choice! {
-    /// The steps of a round in which validators sign, in their order.
-    #[derive(Copy, PartialOrd, Ord)]
-    pub enum Step {
-        /// One validator proposes a block.
-        Proposal = 1,
-        /// All say whether they would accept it.
-        Prevote = 2,
-        /// All say whether more than two thirds would.
-        Precommit = 3,
-    }
-}
-
-record! {
-    /// A validator's word in a round.
-    pub struct Vote {
-        /// The height.
-        pub height: u64,
-        /// The round.
-        pub round: u32,
-        /// `Prevote` or `Precommit`.
-        pub step: Step,
-        /// The block; absent if the vote is for none.
-        pub block: Option<Hash>,
-        /// The key of the validator.
-        pub voter: AccountId,
-        /// Its signature over the statement.
-        pub signature: [u8; 64],
-    }
-}
-
-record! {
-    /// A proposer's word for one block in a round.
-    pub struct Proposal {
-        /// The height.
-        pub height: u64,
-        /// The round.
-        pub round: u32,
-        /// The block.
-        pub block: Hash,
-        /// The earlier round in which more than two thirds have accepted the block; absent if it is new.
-        pub locked_round: Option<u32>,
-        /// The key of the proposer.
-        pub proposer: AccountId,
-        /// Its signature over the statement.
-        pub signature: [u8; 64],
-    }
-}
+pub use symbolon_protocol::ledger::statement::{Proposal, Step, Vote};
 
 record! {
     /// Prevotes for one block with more than two thirds of the power.
@@ -299,6 +252,7 @@ pub const ROUND_MAX: u32 = 1 << 30;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use symbolon_protocol::id::AccountId;
 
     use super::*;
 

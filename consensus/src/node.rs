@@ -28,7 +28,10 @@ use engine::{Input, LocallyProposedValue, Params, ProposedValue, State};
 use symbolon_protocol::{
     DecodeError, Millis,
     id::{AccountId, ChainId, Hash, PeerId},
-    ledger::commit::{CommitError, Validators, ValidatorsError},
+    ledger::{
+        commit::{CommitError, Validators, ValidatorsError},
+        proposer::proposer,
+    },
 };
 use thiserror::Error;
 use types::{
@@ -38,7 +41,7 @@ use types::{
 
 use self::core::{Core, Phase, Wait};
 use crate::{
-    context::{Address, Agreement, Digest, Height, Members, proposer},
+    context::{Address, Agreement, Digest, Height, Members},
     evidence::Evidence,
     guard::{Guard, GuardError},
     ledger::{Request, Tip, Verdict},

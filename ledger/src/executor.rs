@@ -486,7 +486,7 @@ fn fitting(rows: impl Iterator<Item = Row>, bytes_max: usize) -> Vec<Row> {
 /// those of the way to its ends.
 const PROOF_BYTES_MAX: usize = LIST_MAX as usize;
 /// Version of the database layout: of the tables here, and of the rows as the rules write them.
-const VERSION: u8 = 11;
+const VERSION: u8 = 12;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

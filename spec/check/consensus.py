@@ -78,14 +78,8 @@ def place(statement):
 
 
 def proposer(chain, validators, height, number):
-    drawn = derive("symbolon 2026 consensus proposer v1", concat(chain, ("u64", height)))[:16]
     members = validators["members"]
-    point = int.from_bytes(drawn, "little") % ledger.power(validators)
-    first = 0
-    while point >= members[first]["power"]:
-        point -= members[first]["power"]
-        first += 1
-    return members[(first + number) % len(members)]["key"]
+    return members[(ledger.first_place(chain, validators, height) + number) % len(members)]["key"]
 
 
 def certified(digest, commit, validators):

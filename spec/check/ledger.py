@@ -159,6 +159,55 @@ def commit_holds(header, commit, validators):
             raise No("Signature")
 
 
+def last_holds(parent, validators, last):
+    """What a block's facts say of the commit of its parent, which these validators committed."""
+    members = validators["members"]
+    if (last is not None) != (parent > 0 and len(members) > 1):
+        raise No("WrongLast")
+    if last is None:
+        return
+    signers = int.from_bytes(last["signers"], "little")
+    keys = [one["key"] for place, one in enumerate(members) if signers >> place & 1]
+    if signers >> len(members) or 3 * power(validators, keys) <= 2 * power(validators):
+        raise No("WrongLast")
+
+
+def first_place(chain, validators, height):
+    """Who proposes in the first round of a height, by its place."""
+    drawn = derive("symbolon 2026 consensus proposer v1", concat(chain, ("u64", height)))
+    point = int.from_bytes(drawn[:16], "little") % power(validators)
+    for place, one in enumerate(validators["members"]):
+        if point < one["power"]:
+            return place
+        point -= one["power"]
+
+
+def turns_of(chain, validators, height, rounds):
+    """How often each member had its turn in the first rounds of a height."""
+    count, first = len(validators["members"]), first_place(chain, validators, height)
+    whole, rest = divmod(rounds, count)
+    return [whole + ((place - first) % count < rest) for place in range(count)]
+
+
+def last_is_shown(parent, validators, facts, commit):
+    """Whether a block shows how its parent was committed."""
+    try:
+        last_holds(parent["height"], validators, facts["last"])
+    except No as no:
+        needed = parent["height"] > 0 and len(validators["members"]) > 1
+        raise No("Signers" if needed and facts["last"] else "Presence") from no
+    if (commit is None) != (facts["last"] is None):
+        raise No("Presence")
+    if commit is None:
+        return
+    signers = 0
+    for one in commit["signatures"]:
+        signers |= 1 << one["validator"]
+    if facts["last"] != {"round": commit["round"], "signers": signers.to_bytes(16, "little")}:
+        raise No("OtherFacts")
+    commit_holds(parent, commit, validators)
+
+
 def followed(trusted, signed_header, sets):
     """What a light client trusts after it was given a header."""
     header, commit = signed_header["header"], signed_header["commit"]
@@ -359,6 +408,7 @@ class Block:
         if facts["time_ms"] < chain["time_ms"]:
             raise No("TimeBackwards")
         parent_ms = chain["time_ms"]
+        last_holds(chain["height"], chain["validators"], facts["last"])
         chain["height"] += 1
         chain["time_ms"] = facts["time_ms"]
         self.count_time(parent_ms)
@@ -2453,7 +2503,7 @@ def header_digest(header):
 def first_header(state, of):
     """The header of block 0."""
     chain, validators = state.get(CHAIN), validators_hash(of["validators"])
-    facts = {"time_ms": of["time_ms"], "proposer": 0, "reveal": None}
+    facts = {"time_ms": of["time_ms"], "proposer": 0, "reveal": None, "last": None}
     return {
         "chain": chain["id"], "height": 0, "parent": ZERO, "facts": facts, "transactions_root": transactions_root([]),
         "events_root": events_root([]), "state_root": state_root(state.rows.items()), "validators": validators,
@@ -2569,7 +2619,24 @@ def run_light(case):
     return "ok" if encode("Trusted", after).hex() == case["after"] else "OtherTrust"
 
 
+def run_last(case):
+    parent, validators, facts = (
+        decode(kind, bytes.fromhex(case[name]))
+        for kind, name in (("Header", "parent"), ("Validators", "validators"), ("BlockInputs", "facts")))
+    commit = case["last"] and decode("Commit", bytes.fromhex(case["last"]))
+    last_is_shown(parent, validators, facts, commit)
+    return "ok"
+
+
+def run_turns(case):
+    chain, validators = bytes.fromhex(case["chain"]), decode("Validators", bytes.fromhex(case["validators"]))
+    first = validators["members"][first_place(chain, validators, case["height"])]["key"].hex()
+    turns = turns_of(chain, validators, case["height"], case["rounds"])
+    return "ok" if (first, turns) == (case["first"], case["turns"]) else "mismatch"
+
+
 VECTORS = {
+    "ledger/last.json": run_last, "ledger/turns.json": run_turns,
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/vaults.json": History, "ledger/kept.json": History,

@@ -8,7 +8,10 @@ use arc_malachitebft_core_types as types;
 use engine::Input;
 use symbolon_protocol::{
     id::{Hash, PeerId},
-    ledger::commit::{Commit, CommitError},
+    ledger::{
+        commit::{Commit, CommitError},
+        proposer::proposer,
+    },
 };
 use types::ValueResponse;
 
@@ -19,7 +22,6 @@ use super::{
     needed,
 };
 use crate::{
-    context::proposer,
     convert,
     ledger::Request,
     message::{Body, Message, Polka, Proposal, RoundVotes, Vote},

@@ -7,7 +7,12 @@ use symbolon_protocol::{
     LedgerTime, MachineTime, Millis,
     codec::Encode as _,
     id::{AccountId, Hash},
-    ledger::{Status, block::Block, execute::Executed},
+    ledger::{
+        Status,
+        block::Block,
+        execute::Executed,
+        last::{LastCommit, needs_last},
+    },
 };
 
 use super::{
@@ -93,7 +98,9 @@ impl Ledger for Books {
             return Err(LedgerError::Broken { height });
         };
         let time_ms = now.within(parent.facts.time_ms, LedgerTime::NEVER);
-        let facts = maker.executor.inputs(&mut maker.onions, place, time_ms)?;
+        let mut facts = maker.executor.inputs(&mut maker.onions, place, time_ms)?;
+        let last = needs_last(parent.height, &validators).then(|| tip.header.commit.clone());
+        facts.last = last.as_ref().map(LastCommit::of);
         let candidates = std::mem::take(&mut self.candidates);
         let batch = candidates.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.maker.executor.execute(&facts, batch, true)?;
@@ -104,8 +111,8 @@ impl Ledger for Books {
             self.settled.extend(outcome.filter(is_over).map(|outcome| (candidate.number, outcome)));
         }
         let (transactions, executed) = draft.block.ok_or(LedgerError::Broken { height })?;
-        let header = parent.next(facts, &transactions, &executed.events, executed.state_root);
-        let proposed = Proposed { header, transactions };
+        let header = parent.next(facts, &transactions, &executed);
+        let proposed = Proposed { header, last, transactions };
         let (block, body) = (proposed.header.digest(), Body::new(proposed.to_bytes()));
         self.keep(block, proposed, executed);
         Ok((block, body))

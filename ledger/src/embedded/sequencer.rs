@@ -174,10 +174,10 @@ impl Maker {
         let block = match draft.block {
             None => None,
             Some((applied, executed)) => {
-                let Executed { update, events, state_root } = executed;
-                let header = parent.next(facts, &applied, &events, state_root);
+                let header = parent.next(facts, &applied, &executed);
                 let header = SignedHeader::build(header, &self.key);
-                let block = Block { header, transactions: applied, events };
+                let Executed { update, events, .. } = executed;
+                let block = Block { header, last: None, transactions: applied, events };
                 self.executor.commit(&block, &update)?;
                 Some(block)
             }
@@ -218,7 +218,8 @@ pub(super) fn first_block(
         false => Commit { round: 0, signatures: Vec::new() },
     };
     let header = SignedHeader { header, commit };
-    Ok((Block { header, transactions: Vec::new(), events: executed.events }, executed.update))
+    let block = Block { header, last: None, transactions: Vec::new(), events: executed.events };
+    Ok((block, executed.update))
 }
 
 /// How long the sequencer waits for further transactions of a block.

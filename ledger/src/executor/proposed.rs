@@ -9,6 +9,7 @@ use symbolon_protocol::{
         block::{Block, Header, SignedHeader, transactions_root},
         commit::Commit,
         execute::{self, Executed},
+        last::check_last,
         transaction::Transaction,
     },
     record,
@@ -22,6 +23,8 @@ record! {
     pub(crate) struct Proposed {
         /// Its header.
         pub header: Header,
+        /// The commit of its parent, if its facts say something of it.
+        pub last: Option<Commit>,
         /// Its transactions.
         pub transactions: Vec<Transaction>,
     }
@@ -46,9 +49,9 @@ impl Proposed {
 
     /// A block that has its commit, with the events that came of it.
     pub(crate) fn committed(self, commit: Commit, executed: &Executed) -> Block {
-        let Self { header, transactions } = self;
+        let Self { header, last, transactions } = self;
         let header = SignedHeader { header, commit };
-        Block { header, transactions, events: executed.events.clone() }
+        Block { header, last, transactions, events: executed.events.clone() }
     }
 }
 
@@ -62,16 +65,20 @@ impl Executor {
         proposed: &Proposed,
         known: impl Fn(&Transaction) -> Signatures,
     ) -> Result<Judged, LedgerError> {
-        let Proposed { header, transactions } = proposed;
+        let Proposed { header, last, transactions } = proposed;
+        let tip = self.tip();
+        let parent = &tip.header.header;
         let rows = self.rows()?;
+        let committed_by = self.chain_row()?.validators;
+        if check_last(parent, &committed_by, &header.facts, last.as_ref()).is_err() {
+            return Ok(Judged::Invalid);
+        }
         let replay = || execute::replay_known(&rows, &header.facts, transactions, known);
         let replayed = guarded(replay);
         let Some(Ok(executed)) = rows.checked(replayed)? else {
             return Ok(Judged::Invalid);
         };
-        let parent = &self.tip().header.header;
-        let expected =
-            parent.next(header.facts, transactions, &executed.events, executed.state_root);
+        let expected = parent.next(header.facts, transactions, &executed);
         Ok(if expected == *header { Judged::Valid(executed) } else { Judged::Invalid })
     }
 
@@ -84,7 +91,7 @@ impl Executor {
             Err(LedgerError::Pruned { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Block { header: SignedHeader { header, commit }, transactions, .. } = block;
-        Ok(Some((Proposed { header, transactions }, commit)))
+        let Block { header: SignedHeader { header, commit }, last, transactions, .. } = block;
+        Ok(Some((Proposed { header, last, transactions }, commit)))
     }
 }

@@ -82,9 +82,11 @@ impl Counted {
         let (root, nodes) = tree::update(&state, &rows.rows);
         state.commit(&rows);
         state.commit(&Update { rows: nodes });
-        let second = first.next(facts, &[], &[], root);
+        let executed = Executed { events: Vec::new(), state_root: root, ..executed };
+        let second = first.next(facts, &[], &executed);
         let block = |header| Block {
             header: SignedHeader::build(header, &key),
+            last: None,
             transactions: Vec::new(),
             events: Vec::new(),
         };
@@ -163,14 +165,15 @@ impl Counted {
                 Err(status) => status,
             });
         }
-        let Executed { update, mut events, state_root } = builder.finish();
-        events.extend(lies);
-        inner.state.commit(&update);
+        let mut executed = builder.finish();
+        executed.events.extend(lies);
+        inner.state.commit(&executed.update);
         let parent = &inner.blocks.last().unwrap().header.header;
-        let header = parent.next(facts, &applied, &events, state_root);
+        let header = parent.next(facts, &applied, &executed);
         let height = header.height;
         let header = SignedHeader::build(header, &inner.key);
-        inner.blocks.push(Block { header, transactions: applied, events });
+        let (transactions, events) = (applied, executed.events);
+        inner.blocks.push(Block { header, last: None, transactions, events });
         drop(lock);
         self.height.send_replace(height);
         statuses

@@ -14,6 +14,7 @@ use crate::{
         Params,
         commit::{Commit, Validators, ValidatorsError},
         execute::Executed,
+        last::LastCommit,
         params::ParamsError,
         rows::HoldKey,
         signing,
@@ -33,6 +34,8 @@ record! {
         pub proposer: u16,
         /// The proposer's layer of the block's tick; absent if the tick has a value already.
         pub reveal: Option<Reveal>,
+        /// How the parent was committed; absent for block 1, and where the parent has a single validator.
+        pub last: Option<LastCommit>,
     }
 }
 
@@ -363,6 +366,8 @@ record! {
     pub struct Block {
         /// Its header.
         pub header: SignedHeader,
+        /// The commit of its parent, of which its facts say what counts; absent where they do not.
+        pub last: Option<Commit>,
         /// Its transactions, all of them applied.
         pub transactions: Vec<Transaction>,
         /// The events, in order. The header covers them.
@@ -408,7 +413,7 @@ impl Genesis {
     /// The facts of block 0.
     #[must_use]
     pub fn facts(&self) -> BlockInputs {
-        BlockInputs { time_ms: self.time_ms, proposer: 0, reveal: None }
+        BlockInputs { time_ms: self.time_ms, proposer: 0, reveal: None, last: None }
     }
 
     /// The header of block 0, with what `execute::genesis` gives for this genesis.
@@ -430,14 +435,13 @@ impl Genesis {
 }
 
 impl Header {
-    /// The header of the block after this one.
+    /// The header of the block after this one, with what the rules give for it.
     #[must_use]
     pub fn next(
         &self,
         facts: BlockInputs,
         transactions: &[Transaction],
-        events: &[Event],
-        state_root: Hash,
+        executed: &Executed,
     ) -> Self {
         Self {
             chain: self.chain,
@@ -445,11 +449,10 @@ impl Header {
             parent: self.digest(),
             facts,
             transactions_root: transactions_root(transactions),
-            events_root: events_root(events),
-            state_root,
+            events_root: events_root(&executed.events),
+            state_root: executed.state_root,
             validators: self.next_validators,
-            // The rules do not change the validators.
-            next_validators: self.next_validators,
+            next_validators: executed.next_validators.hash(),
         }
     }
 

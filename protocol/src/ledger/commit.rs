@@ -273,7 +273,7 @@ pub(super) mod tests {
 
     pub(crate) fn header(height: u64, set: &Validators, next: &Validators) -> Header {
         let time_ms = LedgerTime(1_000 * height);
-        let facts = BlockInputs { time_ms, proposer: 0, reveal: None };
+        let facts = BlockInputs { time_ms, proposer: 0, reveal: None, last: None };
         Header {
             chain: ChainId([1; 32]),
             height,

@@ -20,10 +20,14 @@ use crate::{
         beacon::{self, Beacon},
         block::{BlockInputs, Event, Genesis},
         books::Books,
-        closing, dispute, epoch, extend,
+        closing,
+        commit::Validators,
+        dispute, epoch, extend,
         fees::{self, Bill},
         field::check_fields,
-        kept, listing, lost, nodes, order, place, proving, redemption, revocation, root,
+        kept,
+        last::{self, LastError},
+        listing, lost, nodes, order, place, proving, redemption, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
             Table,
@@ -47,6 +51,8 @@ pub struct Executed {
     pub events: Vec<Event>,
     /// Root over all rows after it.
     pub state_root: Hash,
+    /// The validators that commit the next block.
+    pub next_validators: Validators,
 }
 
 /// Why no block can be made of these facts, or why a block does not belong to this ledger.
@@ -75,6 +81,9 @@ pub enum BlockError {
         "what the block reveals is not what its tick needs, or does not match the ledger's onions"
     )]
     WrongReveal,
+    /// What the block says of the commit of its parent cannot be.
+    #[error("{0}")]
+    WrongLast(#[from] LastError),
     /// The transactions together are too large for one block.
     #[error("transactions of {bytes} bytes do not fit into a block")]
     TooLarge {
@@ -239,6 +248,7 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
             return Err(BlockError::TimeBackwards { time_ms, parent_ms });
         }
         let parent_ms = chain.time_ms;
+        last::check_facts(chain.height, &chain.validators, facts.last.as_ref())?;
         chain.height += 1;
         (chain.counted_ms, chain.late_blocks) = epoch::counted(chain, state, facts.time_ms);
         chain.time_ms = facts.time_ms;
@@ -359,10 +369,11 @@ pub fn replay_known<S: State + ?Sized>(
 }
 
 fn close<S: State + ?Sized>(state: &S, books: Books<'_, S>) -> Executed {
+    let next_validators = books.chain.validators.clone();
     let (mut update, events) = books.close();
     let (state_root, nodes) = tree::update(state, &update.rows);
     update.rows.extend(nodes);
-    Executed { update, events, state_root }
+    Executed { update, events, state_root, next_validators }
 }
 
 /// The rules forget ids of transactions that they can no longer apply.

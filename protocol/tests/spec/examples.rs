@@ -71,7 +71,7 @@ fn transfer() -> Transaction {
 }
 
 fn sealed(header: Header, transactions: Vec<Transaction>, events: Vec<Event>) -> Block {
-    Block { header: SignedHeader::build(header, &key(1)), transactions, events }
+    Block { header: SignedHeader::build(header, &key(1)), last: None, transactions, events }
 }
 
 /// The genesis block; then account 2 asks the faucet and sends 5 credits to account 3.
@@ -89,7 +89,7 @@ pub(crate) fn chain_of_two() -> (Block, Block, MemoryState) {
     let executed = execute::replay(&state, &facts, &transactions).expect("both are applied");
     state.commit(&executed.update);
     let header = &first.header.header;
-    let header = header.next(facts, &transactions, &executed.events, executed.state_root);
+    let header = header.next(facts, &transactions, &executed);
     let second = sealed(header, transactions, executed.events);
     (first, second, state)
 }

@@ -4,7 +4,7 @@ use symbolon_protocol::{
     content, custody, deletion,
     describe::{Described, Description, Field, Shape},
     dispute, grant, identity,
-    ledger::{Params, beacon, block, commit, light, rows, transaction},
+    ledger::{Params, beacon, block, commit, last, light, rows, transaction},
     preview, proof, reads, wire,
 };
 
@@ -16,6 +16,7 @@ const ALL: &[Description] = &[
     block::BlockInputs::DESCRIPTION,
     block::Reveal::DESCRIPTION,
     block::OnionChange::DESCRIPTION,
+    last::LastCommit::DESCRIPTION,
     beacon::Beacon::DESCRIPTION,
     beacon::Onion::DESCRIPTION,
     block::OnionStart::DESCRIPTION,

@@ -68,6 +68,7 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "BlockInputs",
             "Reveal",
             "OnionChange",
+            "LastCommit",
             "Commit",
             "CommitSignature",
             "Event",

@@ -18,6 +18,7 @@ use symbolon_protocol::{
             Reveal, SignedHeader,
         },
         commit::{Validator, Validators},
+        last::LastCommit,
         rows::{Access, HoldKey},
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
@@ -87,11 +88,11 @@ fn transaction() -> Transaction {
 }
 
 fn headers() -> Vec<SignedHeader> {
-    let header = |reveal| Header {
+    let header = |reveal, last| Header {
         chain: CHAIN,
         height: 9,
         parent: Hash([10; 32]),
-        facts: BlockInputs { time_ms: LedgerTime(1_795_370_000_000), proposer: 6, reveal },
+        facts: BlockInputs { time_ms: LedgerTime(1_795_370_000_000), proposer: 6, reveal, last },
         transactions_root: Hash([12; 32]),
         events_root: Hash([71; 32]),
         state_root: Hash([13; 32]),
@@ -100,8 +101,10 @@ fn headers() -> Vec<SignedHeader> {
     };
     let change = OnionChange { last: Hash([15; 32]), next: Hash([11; 32]) };
     let reveals = [None, Some(change)].map(|change| Some(Reveal { layer: Hash([16; 32]), change }));
-    let reveals = [None].into_iter().chain(reveals);
-    reveals.map(|reveal| SignedHeader::build(header(reveal), &signer())).collect()
+    let last = Some(LastCommit { round: 82, signers: [83; 16] });
+    let facts = [(None, None), (None, last)].into_iter();
+    let facts = facts.chain(reveals.map(|reveal| (reveal, None)));
+    facts.map(|(reveal, last)| SignedHeader::build(header(reveal, last), &signer())).collect()
 }
 
 fn genesis() -> Genesis {
@@ -165,7 +168,8 @@ fn events() -> Vec<Event> {
 
 fn block() -> Block {
     let header = headers().remove(0);
-    Block { header, transactions: vec![transaction()], events: events() }
+    let last = Some(header.commit.clone());
+    Block { header, last, transactions: vec![transaction()], events: events() }
 }
 
 fn caveats() -> Vec<Caveat> {

@@ -30,7 +30,7 @@ fn moved(reason: Reason) -> Event {
 
 /// A block in which an account is paid for so many proofs, and once for something else.
 fn block(height: u64, proofs: usize) -> Block {
-    let facts = BlockInputs { time_ms: LedgerTime(height), proposer: 0, reveal: None };
+    let facts = BlockInputs { time_ms: LedgerTime(height), proposer: 0, reveal: None, last: None };
     let header = Header {
         chain: ChainId([1; 32]),
         height,
@@ -45,7 +45,7 @@ fn block(height: u64, proofs: usize) -> Block {
     let header = SignedHeader::build(header, &SigningKey::from_bytes(&[6; 32]));
     let mut events = vec![moved(Reason::Faucet)];
     events.resize(1 + proofs, moved(Reason::Proven { node: PeerId([8; 32]), epoch: 1 }));
-    Block { header, transactions: Vec::new(), events }
+    Block { header, last: None, transactions: Vec::new(), events }
 }
 
 /// The chain's row at a height of an epoch.

@@ -78,7 +78,8 @@ impl Onions {
     ) -> Option<BlockInputs> {
         let (beacon, tick) = (state.get(Chains, &())?.beacon, execute::tick_of(state, time_ms)?);
         beacon.onions.get(usize::from(proposer))?;
-        Some(BlockInputs { time_ms, proposer, reveal: self.reveal(&beacon, proposer, tick) })
+        let reveal = self.reveal(&beacon, proposer, tick);
+        Some(BlockInputs { time_ms, proposer, reveal, last: None })
     }
 
     /// What a validator's block of this tick reveals on top of a ledger that knows so much.

@@ -23,6 +23,7 @@ use crate::{
         block::{BlockInputs, Event, Genesis},
         commit::{Validator, Validators},
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
+        last::{LastCommit, needs_last},
         rows::{
             Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders,
             Slots, Vaults,
@@ -199,7 +200,17 @@ impl World {
     /// The facts of the next block.
     pub(super) fn facts(&self) -> BlockInputs {
         let onions = if self.proposer == 0 { &self.onions } else { &self.second };
-        onions.clone().inputs(&self.state, self.proposer, LedgerTime(self.now)).unwrap()
+        let mut onions = onions.clone();
+        let facts = onions.inputs(&self.state, self.proposer, LedgerTime(self.now)).unwrap();
+        BlockInputs { last: self.last(), ..facts }
+    }
+
+    /// How the last block was committed, if the next one says it: by its first validator alone.
+    fn last(&self) -> Option<LastCommit> {
+        let chain = self.chain();
+        let mut signers = [0; 16];
+        signers[0] = 1;
+        needs_last(chain.height, &chain.validators).then_some(LastCommit { round: 0, signers })
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.

@@ -107,11 +107,10 @@ fn turns(writer: &mut Writer) {
     writer.bad_facts("another's place", "its layer is that of the first validator", other);
     writer.empty("the first proposes", "its first layer");
     writer.world.now += 1;
-    writer.world.proposer = 2;
-    let stranger = BlockInputs { reveal: None, proposer: 2, ..good };
-    let stranger = BlockInputs { time_ms: LedgerTime(writer.world.now), ..stranger };
+    let stranger = BlockInputs { reveal: None, proposer: 2, ..writer.world.facts() };
     writer.bad_facts("no such proposer in a tick with a value", "nothing is revealed", stranger);
     writer.world.proposer = 1;
+    lasts(writer);
     writer.empty("the second in the same tick", "it reveals nothing");
     writer.act("money for a node", "of account 11", 11, Action::Faucet);
     writer.act("a node", "it is asked in each epoch", 11, register(11, 1 << 20));
@@ -132,6 +131,25 @@ fn turns(writer: &mut Writer) {
     let mixed = BlockInputs { time_ms: late.time_ms, ..mixed };
     writer.bad_facts("the layer of the other", "each shows its own", mixed);
     writer.empty("its own layer", "all ticks since its last block are shown by it");
+}
+
+/// What a block says of its parent's commit, which the first validator can make alone.
+fn lasts(writer: &mut Writer) {
+    let good = writer.world.facts();
+    let of = |signers: [u8; 3]| {
+        let mut last = good.last.unwrap();
+        last.signers[..2].copy_from_slice(&signers[..2]);
+        last.signers[15] = signers[2];
+        BlockInputs { last: Some(last), ..good }
+    };
+    let none = BlockInputs { last: None, ..good };
+    writer.bad_facts("no word of the parent's commit", "its set has two members", none);
+    let why = "the second one has a fourth of the power";
+    writer.bad_facts("too few signers", why, of([2, 0, 0]));
+    writer.bad_facts("no signer", "a commit has signatures", of([0, 0, 0]));
+    let why = "the set has two members";
+    writer.bad_facts("a third signer", why, of([5, 0, 0]));
+    writer.bad_facts("a signer at the end", why, of([1, 0, 128]));
 }
 
 /// Blocks in one tick and in the next: an epoch of this ledger has 10,000 ms and 4096 ticks.

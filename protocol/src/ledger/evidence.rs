@@ -1,16 +1,15 @@
 //! Two statements of one validator at one place: it is dishonest, and anyone can see it.
 
-use symbolon_protocol::{
-    choice,
-    id::{AccountId, ChainId},
-    ledger::commit::Validators,
-    signature,
-};
 use thiserror::Error;
 
 use crate::{
-    message::{Proposal, Vote},
-    statement::Statement,
+    choice,
+    id::{AccountId, ChainId},
+    ledger::{
+        commit::Validators,
+        statement::{Proposal, Statement, Vote},
+    },
+    signature,
 };
 
 choice! {
@@ -101,10 +100,9 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use symbolon_protocol::id::Hash;
 
     use super::*;
-    use crate::message::Step;
+    use crate::{id::Hash, ledger::statement::Step};
 
     const CHAIN: ChainId = ChainId([9; 32]);
 

@@ -1,12 +1,61 @@
 //! What a validator signs: each statement as a digest, and its place in the order in which validators sign.
 
-use symbolon_protocol::{
+use crate::{
+    choice,
     codec::Encode,
-    id::{ChainId, Hash},
-    ledger::commit::Commit,
+    id::{AccountId, ChainId, Hash},
+    ledger::{commit::Commit, signing},
+    record,
 };
 
-use crate::message::{Proposal, Step, Vote};
+choice! {
+    /// The steps of a round in which validators sign, in their order.
+    #[derive(Copy, PartialOrd, Ord)]
+    pub enum Step {
+        /// One validator proposes a block.
+        Proposal = 1,
+        /// All say whether they would accept it.
+        Prevote = 2,
+        /// All say whether more than two thirds would.
+        Precommit = 3,
+    }
+}
+
+record! {
+    /// A validator's word in a round.
+    pub struct Vote {
+        /// The height.
+        pub height: u64,
+        /// The round.
+        pub round: u32,
+        /// `Prevote` or `Precommit`.
+        pub step: Step,
+        /// The block; absent if the vote is for none.
+        pub block: Option<Hash>,
+        /// The key of the validator.
+        pub voter: AccountId,
+        /// Its signature over the statement.
+        pub signature: [u8; 64],
+    }
+}
+
+record! {
+    /// A proposer's word for one block in a round.
+    pub struct Proposal {
+        /// The height.
+        pub height: u64,
+        /// The round.
+        pub round: u32,
+        /// The block.
+        pub block: Hash,
+        /// The earlier round in which more than two thirds have accepted the block; absent if it is new.
+        pub locked_round: Option<u32>,
+        /// The key of the proposer.
+        pub proposer: AccountId,
+        /// Its signature over the statement.
+        pub signature: [u8; 64],
+    }
+}
 
 /// A place at which a validator signs at most one statement. An honest validator goes through its places in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +88,7 @@ impl Statement {
         block.encode(&mut bytes);
         locked_round.encode(&mut bytes);
         let place = Place { height: *height, round: *round, step: Step::Proposal };
-        Self { place, digest: Hash(blake3::derive_key(PROPOSAL, &bytes)) }
+        Self { place, digest: signing::hash(PROPOSAL, &bytes) }
     }
 
     /// What a vote says. A precommit for a block is the statement of a commit: certificates are made of precommits.
@@ -54,7 +103,7 @@ impl Statement {
                 round.encode(&mut bytes);
                 step.encode(&mut bytes);
                 block.encode(&mut bytes);
-                Hash(blake3::derive_key(VOTE, &bytes))
+                signing::hash(VOTE, &bytes)
             }
         };
         Self { place: Place { height: *height, round: *round, step: *step }, digest }
@@ -66,7 +115,7 @@ const VOTE: &str = "symbolon 2026 consensus vote v1";
 
 #[cfg(test)]
 mod tests {
-    use symbolon_protocol::id::AccountId;
+    use std::vec;
 
     use super::*;
 
