@@ -63,6 +63,8 @@ pub struct MemoryNetwork {
     latency: Latency,
     peers: Arc<Mutex<BTreeMap<PeerId, Entry>>>,
     called: Arc<Mutex<BTreeMap<PeerId, BTreeSet<PeerId>>>>,
+    /// Those that are parted from all others.
+    parted: Arc<Mutex<BTreeSet<PeerId>>>,
 }
 
 /// An endpoint as the network knows it.
@@ -139,6 +141,29 @@ impl MemoryNetwork {
         }
     }
 
+    /// Parts these peers from all others: what connects them breaks, and they cannot call each other until
+    /// [`MemoryNetwork::heal`].
+    pub fn part(&self, group: &[PeerId]) {
+        let inside: BTreeSet<PeerId> = group.iter().copied().collect();
+        self.parted.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&inside);
+        let peers: Vec<PeerId> = self.lock().keys().copied().collect();
+        for other in peers.iter().filter(|peer| !inside.contains(peer)) {
+            for one in &inside {
+                self.cut(one, other);
+            }
+        }
+    }
+
+    /// All peers can call each other again.
+    pub fn heal(&self) {
+        self.parted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn are_parted(&self, one: &PeerId, other: &PeerId) -> bool {
+        let inside = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.contains(one) != inside.contains(other)
+    }
+
     /// The peers that `peer` has called since the last call of this method, including calls
     /// that were not answered.
     #[must_use]
@@ -202,6 +227,9 @@ impl Endpoint {
         }
         let latency = self.network.latency.between(self.id, peer.id);
         sleep(latency * 2).await;
+        if self.network.are_parted(&self.id, &peer.id) {
+            return unreachable("the network is parted");
+        }
         let mut peers = self.network.lock();
         if *self.closed.borrow() {
             return Err(NetError::Closed { why: "this endpoint is closed".into() });

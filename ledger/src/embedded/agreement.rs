@@ -74,6 +74,8 @@ pub(super) struct Agreement {
     due_ms: Option<LedgerTime>,
     /// Bounds how many transactions that others have told of are on their way to the pool.
     told: Arc<Semaphore>,
+    /// When those in the pool that came before this number are told again.
+    tell_again: (Instant, u64),
     validators: Validators,
 }
 
@@ -124,6 +126,7 @@ impl Agreement {
             waits: BTreeSet::new(),
             due_ms,
             told: Arc::new(Semaphore::new(TOLD)),
+            tell_again: (Instant::now(), 0),
             validators,
         };
         agreement.meet_validators();
@@ -206,6 +209,14 @@ impl Agreement {
                     self.step(Event::Work).await
                 }
             },
+            () = sleep_until(self.tell_again.0), if !self.pool.is_empty() => {
+                // A validator that was not connected when one came has not heard of it.
+                for transaction in self.pool.untold(self.tell_again.1) {
+                    self.company.mesh.tell(transaction);
+                }
+                self.tell_again = (Instant::now() + TELL_AGAIN, self.pool.next());
+                Ok(None)
+            }
             () = due => {
                 // Once: the next block says when it is due again.
                 self.due_ms = None;
@@ -374,3 +385,6 @@ impl Agreement {
 
 /// Transactions that others have told of and that have no outcome yet, at most.
 const TOLD: usize = 4_096;
+
+/// How often a transaction that waits is told again: a block comes sooner, as long as nothing fails.
+const TELL_AGAIN: Duration = Duration::from_secs(2);

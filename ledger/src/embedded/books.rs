@@ -38,6 +38,28 @@ pub(super) struct Books {
     pub(super) settled: Vec<(u64, Outcome)>,
     /// The block that was committed last.
     pub(super) committed: Option<Block>,
+    idle: Idle,
+}
+
+/// Bounds how many blocks without a use a validator votes for: a few at once, and one a second after that. A validator whose
+/// clock is wrong, or that means harm, could else fill the disks of all others with empty blocks.
+struct Idle {
+    left: u64,
+    /// When one was added last.
+    since: Option<MachineTime>,
+}
+
+impl Idle {
+    fn has_one(&mut self, now: MachineTime) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let more = now.saturating_since(since).0 / IDLE_EVERY.0;
+        // A clock that was set back begins again.
+        if 0 < more || now < since {
+            self.since = Some(now);
+            self.left = self.left.saturating_add(more).min(IDLE_MAX);
+        }
+        0 < self.left
+    }
 }
 
 struct Draft {
@@ -56,6 +78,7 @@ impl Books {
             candidates: Vec::new(),
             settled: Vec::new(),
             committed: None,
+            idle: Idle { left: IDLE_MAX, since: None },
         }
     }
 
@@ -64,6 +87,15 @@ impl Books {
             self.drafts.pop_front();
         }
         self.drafts.push_back(Draft { block, proposed, executed });
+    }
+
+    /// Whether a block has nothing to do.
+    fn is_idle(&self, proposed: &Proposed) -> Result<bool, LedgerError> {
+        if !proposed.transactions.is_empty() {
+            return Ok(false);
+        }
+        let due_ms = self.maker.executor.next_due()?;
+        Ok(due_ms.is_none_or(|due_ms| proposed.header.facts.time_ms < due_ms))
     }
 
     fn find(&self, block: &Hash) -> Option<usize> {
@@ -129,8 +161,11 @@ impl Ledger for Books {
             return Ok(Verdict::OtherBytes);
         };
         let time_ms = proposed.header.facts.time_ms;
-        if now.is_some_and(|now| now.saturating_add(AHEAD_MAX).0 < time_ms.0) {
-            return Ok(Verdict::Early);
+        if let Some(now) = now {
+            let is_ahead = now.saturating_add(AHEAD_MAX).0 < time_ms.0;
+            if is_ahead || (!self.idle.has_one(now) && self.is_idle(&proposed)?) {
+                return Ok(Verdict::Early);
+            }
         }
         if self.find(block).is_some() {
             return Ok(Verdict::Valid);
@@ -162,6 +197,9 @@ impl Ledger for Books {
         let draft = self.drafts.remove(place).ok_or(LedgerError::Broken { height: *height })?;
         self.drafts.clear();
         let Draft { proposed, executed, .. } = draft;
+        if self.is_idle(&proposed)? {
+            self.idle.left = self.idle.left.saturating_sub(1);
+        }
         let block = proposed.committed(commit.clone(), &executed);
         self.maker.executor.commit(&block, &executed.update)?;
         self.maker.executor.announce(block.clone());
@@ -182,6 +220,11 @@ impl Ledger for Books {
 
 /// Drafts that are kept at most: a few rounds of one height. Each may have a few megabytes.
 const DRAFTS_MAX: usize = 3;
+
+/// Blocks without a use that may follow each other at once.
+const IDLE_MAX: u64 = 8;
+/// How long until there may be one more.
+const IDLE_EVERY: Millis = Millis(1_000);
 
 /// How far a block's time may be ahead of the clock of a validator that votes for it. Clocks that are set over the network
 /// differ by far less; a validator with another one does not get its blocks through.

@@ -14,7 +14,10 @@ use symbolon_protocol::{
     limits::BLOCK_BYTES_MAX,
 };
 
-use super::{admission::name, queue::Submission};
+use super::{
+    admission::name,
+    queue::{Submission, Way},
+};
 use crate::port::Outcome;
 
 /// The transactions that wait.
@@ -125,8 +128,24 @@ impl Pool {
         }
     }
 
+    /// Those that were given to this machine, have waited since `before` and so may not have reached the others: some of the
+    /// oldest ones.
+    pub(super) fn untold(&self, before: u64) -> impl Iterator<Item = &Transaction> {
+        let old = self.waiting.range(..before).map(|(_, submission)| submission);
+        let own = old.filter(|submission| submission.way == Way::Submitted);
+        own.take(UNTOLD_MAX).map(|submission| &submission.transaction)
+    }
+
+    /// The number of the next one.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// All that wait, for an engine that goes on with them.
     pub(super) fn into_waiting(self) -> Vec<Submission> {
         self.waiting.into_values().collect()
     }
 }
+
+/// Transactions that are told again at once.
+const UNTOLD_MAX: usize = 256;
