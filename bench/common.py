@@ -271,18 +271,25 @@ class Network:
         if validators == 1:
             return [self.serve(["ledger", "run", "--dir", folder, *options], "ledger.log")]
         found = [self.program, "--home", self.home, "--json", "ledger", "found", "--dir", folder]
-        run(found + ["--validators", str(validators), *options], self.env).document()
+        run(found + self.found_options(validators) + options, self.env).document()
         line = ["ledger", "run", "--dir"]
         return [
             self.serve(line + [os.path.join(folder, str(number + 1))], f"ledger{number + 1}.log")
             for number in range(validators)
         ]
 
+    def found_options(self, validators):
+        return ["--validators", str(validators)]
+
     def node_dir(self, number):
         return os.path.join(self.folder, f"node{number}")
 
     def serve(self, line, log):
-        command = [self.program, "--home", self.home, "--json"] + line + ["--leashed"]
+        return self.serve_by([], line, log)
+
+    def serve_by(self, runner, line, log):
+        """Starts a server by a command that runs others, or by none."""
+        command = runner + [self.program, "--home", self.home, "--json"] + line + ["--leashed"]
         server = Server(command, os.path.join(self.folder, log), self.env)
         self.servers.append(server)
         return server
