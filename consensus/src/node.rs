@@ -19,7 +19,7 @@ mod replay;
 mod sync;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arc_malachitebft_core_consensus as engine;
 use arc_malachitebft_core_types as types;
@@ -67,6 +67,9 @@ pub enum Event {
     Elapsed(TimerId),
     /// A transaction waits, or a rule is due.
     Work,
+    /// With whom this node is connected now: it waits less for the proposal of a validator that it is not connected with. A
+    /// caller that never tells this has all validators' proposals waited for.
+    Connected(BTreeSet<PeerId>),
     /// The ledger has built a block.
     Built {
         /// Its height.
@@ -296,6 +299,7 @@ impl Node {
                 self.core.has_work = true;
                 self.begin_if_due();
             }
+            Event::Connected(peers) => self.core.connected = Some(peers),
             Event::Built { height, round, block, body } => self.built(height, round, block, body),
             Event::Checked { height, block, verdict } => self.checked(height, block, verdict),
             Event::Committed(tip) => self.advance(&tip),

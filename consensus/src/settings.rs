@@ -8,6 +8,8 @@ use symbolon_protocol::Millis;
 pub struct Settings {
     /// How long a round waits for its proposal, and for how much longer in each round after the first.
     pub propose: (Millis, Millis),
+    /// The longest wait for a proposal of a validator that this node is not connected with.
+    pub away: Millis,
     /// How long it waits for further votes once more than two thirds have voted without a result, and how much longer in
     /// each round after the first. For prevotes, and again for precommits.
     pub vote: (Millis, Millis),
@@ -31,6 +33,8 @@ impl Default for Settings {
         Self {
             // Measured with four processes: a block of 1 MB is with all and executed in a tenth of this.
             propose: (Millis(1_000), Millis(500)),
+            // A moment for one that is just coming back.
+            away: Millis(100),
             vote: (Millis(500), Millis(250)),
             // A round that takes longer only delays the end of a fault.
             wait_max: Millis(15_000),

@@ -26,6 +26,7 @@ mod queue;
 mod sequencer;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -217,7 +218,7 @@ impl Embedded {
 
     /// The validators with which this machine is connected.
     #[must_use]
-    pub fn connected(&self) -> Vec<PeerId> {
+    pub fn connected(&self) -> BTreeSet<PeerId> {
         self.mesh.as_ref().map(Mesh::connected).unwrap_or_default()
     }
 

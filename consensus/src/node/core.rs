@@ -1,7 +1,7 @@
 //! What the core of the agreement asks for, effect by effect.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     convert::Infallible,
 };
 
@@ -15,7 +15,7 @@ use engine::{
 use symbolon_protocol::{
     Encode as _, Millis,
     id::{AccountId, ChainId, Hash, PeerId},
-    ledger::commit::Commit,
+    ledger::{commit::Commit, proposer::proposer},
     signature,
 };
 use types::{CommitCertificate, Round, SignedMessage, Timeout, TimeoutKind};
@@ -110,6 +110,8 @@ pub(super) struct Core {
     pub(super) building: Option<u32>,
     /// The last proposal that was sent.
     proposed: Option<Proposal>,
+    /// With whom this node is connected, if its caller has said that.
+    pub(super) connected: Option<BTreeSet<PeerId>>,
     /// The peer whose message is being read.
     pub(super) from: Option<PeerId>,
     pub(super) synced: Option<Synced>,
@@ -121,11 +123,12 @@ pub(super) struct Core {
 pub(super) const WITHHELD: [u8; 64] = [0xff; 64];
 
 impl CoreTimer {
+    pub(super) const PROPOSE: u8 = 1;
     pub(super) const REBROADCAST: u8 = 4;
 
     fn new(timeout: Timeout) -> Option<Self> {
         let kind = match timeout.kind {
-            TimeoutKind::Propose => 1,
+            TimeoutKind::Propose => Self::PROPOSE,
             TimeoutKind::Prevote => 2,
             TimeoutKind::Precommit => 3,
             TimeoutKind::Rebroadcast => Self::REBROADCAST,
@@ -136,7 +139,7 @@ impl CoreTimer {
 
     pub(super) fn timeout(self) -> Timeout {
         let kind = match self.kind {
-            1 => TimeoutKind::Propose,
+            Self::PROPOSE => TimeoutKind::Propose,
             2 => TimeoutKind::Prevote,
             3 => TimeoutKind::Precommit,
             _ => TimeoutKind::Rebroadcast,
@@ -169,6 +172,7 @@ impl Core {
             has_work: false,
             guard: None,
             lost_at: None,
+            connected: None,
             logged: HashSet::new(),
             is_dirty: false,
             is_guard_new: false,
@@ -210,6 +214,13 @@ impl Core {
         self.next_timer += 1;
         self.waits.insert(wait, id);
         self.outputs.push(Output::Wait { id, after });
+    }
+
+    /// Whether this node is not connected with the proposer of a round.
+    fn is_away(&self, round: u32) -> bool {
+        let proposer = proposer(&self.chain, self.members.set(), self.height, round);
+        let is_connected = |with: &BTreeSet<PeerId>| with.contains(&PeerId(proposer.0));
+        proposer != self.id && !self.connected.as_ref().is_none_or(is_connected)
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal) {
@@ -274,7 +285,10 @@ impl Core {
             }
             Effect::ScheduleTimeout(timeout, r) => {
                 if let Some(timer) = CoreTimer::new(timeout) {
-                    self.wait(Wait::Core(timer), length(&self.settings, timeout));
+                    let after = length(&self.settings, timeout);
+                    let is_in_vain = timer.kind == CoreTimer::PROPOSE && self.is_away(timer.round);
+                    let after = if is_in_vain { after.min(self.settings.away) } else { after };
+                    self.wait(Wait::Core(timer), after);
                 }
                 r.resume_with(())
             }

@@ -217,6 +217,10 @@ impl Agreement {
                 self.tell_again = (Instant::now() + TELL_AGAIN, self.pool.next());
                 Ok(None)
             }
+            () = self.company.mesh.changed() => {
+                let peers = self.company.mesh.connected();
+                self.step(Event::Connected(peers)).await
+            }
             () = due => {
                 // Once: the next block says when it is due again.
                 self.due_ms = None;

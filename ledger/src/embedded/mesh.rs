@@ -22,7 +22,7 @@ use symbolon_protocol::{
     ledger::transaction::Transaction,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -85,6 +85,8 @@ struct Shared {
     messages: mpsc::Sender<(PeerId, Vec<u8>)>,
     transactions: mpsc::Sender<(PeerId, Transaction)>,
     peers: Mutex<Peers>,
+    /// Notified when a connection begins or ends.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -127,7 +129,8 @@ impl Mesh {
         let (messages, message_out) = mpsc::channel(MESSAGES);
         let (transactions, transaction_out) = mpsc::channel(TRANSACTIONS);
         let peers = Mutex::default();
-        let shared = Arc::new(Shared { endpoint, messages, transactions, peers });
+        let changed = Notify::new();
+        let shared = Arc::new(Shared { endpoint, messages, transactions, peers, changed });
         let weak = Arc::downgrade(&shared);
         tokio::spawn(async move {
             while let Some(shared) = weak.upgrade() {
@@ -192,8 +195,13 @@ impl Mesh {
     }
 
     /// The peers with which there is a connection.
-    pub(super) fn connected(&self) -> Vec<PeerId> {
+    pub(super) fn connected(&self) -> BTreeSet<PeerId> {
         self.shared.peers().links.keys().copied().collect()
+    }
+
+    /// Waits until a connection has begun or ended.
+    pub(super) async fn changed(&self) {
+        self.shared.changed.notified().await;
     }
 }
 
@@ -290,6 +298,7 @@ impl Shared {
             peers.links.insert(peer, link);
             number
         };
+        self.changed.notify_one();
         tracing::debug!(%peer, "connected to a validator");
         let weak = Arc::downgrade(self);
         let ended = tokio::select! {
@@ -306,6 +315,8 @@ impl Shared {
             let mut peers = shared.peers();
             if peers.links.get(&peer).is_some_and(|link| link.number == number) {
                 peers.links.remove(&peer);
+                drop(peers);
+                shared.changed.notify_one();
             }
         }
     }
