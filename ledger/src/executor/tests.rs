@@ -22,7 +22,7 @@ use symbolon_protocol::{
 };
 
 use super::*;
-use crate::{Embedded, Ledger, Options};
+use crate::{Embedded, Ledger, Options, serve::Engine as _};
 
 const KEY: [u8; 32] = [42; 32];
 
@@ -210,6 +210,24 @@ async fn rules_that_break_before_a_block_begins_are_an_error_too() {
     for error in errors {
         assert!(matches!(error, LedgerError::Broken { height: 2 }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_state_is_given_up_when_many_rows_have_changed() {
+    let folder = founded().await;
+    let embedded = open(folder.path()).await.unwrap();
+    let replica = embedded.replica().clone();
+    let page = async |height| replica.checkpoint(height, (None, None), 1_000).await.unwrap();
+    let height = page(None).await.unwrap().header.header.height;
+    let most = usize::try_from(checkpoints::CHANGES_MAX).unwrap();
+    replica.inner.checkpoints.changed(most - 1);
+    assert!(page(Some(height)).await.is_some());
+    // A block changes one row more.
+    let (chain, key) = (embedded.chain(), SigningKey::from_bytes(&[3; 32]));
+    let faucet = Transaction::build(chain, &key, TransactionId([2; 16]), 100, Action::Faucet);
+    assert_eq!(embedded.submit(faucet).await.unwrap().status, Status::Applied);
+    assert!(page(Some(height)).await.is_none());
+    assert!(height < page(None).await.unwrap().header.header.height, "the next one is newer");
 }
 
 fn account(number: u8) -> AccountId {

@@ -12,5 +12,6 @@ mod flood;
 mod kept;
 mod large;
 mod light;
+mod mirror;
 mod registrations;
 mod remote;
