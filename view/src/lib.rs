@@ -107,6 +107,7 @@ documents! {
     names::Names,
     network::LedgerReady,
     network::LedgerStatus,
+    network::MirrorReady,
     network::NetworkReady,
     network::NodeReady,
     network::Nodes,

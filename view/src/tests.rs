@@ -29,7 +29,9 @@ use crate::{
         Orders, Preview, ViewersReady,
     },
     names::Names,
-    network::{LedgerReady, LedgerStatus, NetworkReady, NodeReady, Nodes, Status, Stopped},
+    network::{
+        LedgerReady, LedgerStatus, MirrorReady, NetworkReady, NodeReady, Nodes, Status, Stopped,
+    },
     operator::{Alert, Diagnosis, Exited, Health, Limited, Scrubbed, Staked},
     progress::Event,
     put::{FileQuote, FileStored},
@@ -77,6 +79,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("id", vec![of::<Identity>(), of::<Identities>(), of::<Words>()]),
         ("init", vec![of::<Made>()]),
         ("keep", vec![of::<Kept>(), of::<KeepStopped>()]),
+        ("ledger-mirror", vec![of::<MirrorReady>()]),
         ("ledger-run", vec![of::<LedgerReady>()]),
         ("ledger-status", vec![of::<LedgerStatus>()]),
         ("ls", vec![of::<Names>()]),

@@ -1,4 +1,6 @@
-//! `symbolon ledger`: run a ledger, or show its state.
+//! `symbolon ledger`: run a ledger, mirror one, or show its state.
+
+mod mirror;
 
 use std::path::PathBuf;
 
@@ -11,7 +13,7 @@ use crate::{
     home,
     interrupt::{Interrupt, Leash},
     output::Report,
-    serve::{self, LedgerPlan, Network, Rules, RunningLedger},
+    serve::{self, KeepBlocks, LedgerPlan, Network, Rules, RunningLedger},
     units::{self, count, show_amount, show_duration, show_time},
 };
 
@@ -19,6 +21,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   symbolon ledger run --dir /srv/ledger --listen 0.0.0.0:4150
+  symbolon ledger mirror --dir /srv/mirror --ledger ledger1qq...
   symbolon ledger status")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -28,7 +31,7 @@ pub(crate) struct Args {
 impl Args {
     /// Whether the command runs until it is stopped.
     pub(crate) fn runs_on(&self) -> bool {
-        matches!(self.verb, Verb::Run(_))
+        matches!(self.verb, Verb::Run(_) | Verb::Mirror(_))
     }
 }
 
@@ -36,6 +39,8 @@ impl Args {
 enum Verb {
     /// Run a ledger, until Ctrl-C or SIGTERM
     Run(Box<RunArgs>),
+    /// Keep a checked copy of a ledger on this machine, and answer for it
+    Mirror(mirror::Args),
     /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
@@ -65,6 +70,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
     #[command(flatten)]
+    blocks: KeepBlocks,
+    #[command(flatten)]
     rules: Rules,
     /// Stop when stdin ends, that is when the process that started this one ends
     #[arg(long, hide = true)]
@@ -74,6 +81,7 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     match args.verb {
         Verb::Run(args) => serve(*args, context).await,
+        Verb::Mirror(args) => mirror::run(args, context).await,
         Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
     }
 }
@@ -87,6 +95,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         network: Network { congestion: context.congestion, ..args.network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
+        epochs_kept: args.blocks.epochs(),
         rules: args.rules,
     };
     let host = context.host.clone();
