@@ -230,6 +230,25 @@ async fn a_state_is_given_up_when_many_rows_have_changed() {
     assert!(height < page(None).await.unwrap().header.header.height, "the next one is newer");
 }
 
+#[tokio::test]
+async fn a_state_that_is_asked_for_by_its_height_is_the_last_one() {
+    let folder = founded().await;
+    let embedded = open(folder.path()).await.unwrap();
+    let replica = embedded.replica().clone();
+    let last = replica.head().await.unwrap().header.height;
+    let page = async |height| replica.checkpoint(height, (None, None), 1_000).await.unwrap();
+    for other in [0, last - 1, last + 1] {
+        assert!(page(Some(other)).await.is_none(), "{other}");
+    }
+    assert_eq!(page(Some(last)).await.unwrap().header.header.height, last);
+    // It is kept like one that the server has chosen, and no other one is while it is young.
+    let (chain, key) = (embedded.chain(), SigningKey::from_bytes(&[3; 32]));
+    let faucet = Transaction::build(chain, &key, TransactionId([2; 16]), 100, Action::Faucet);
+    assert_eq!(embedded.submit(faucet).await.unwrap().status, Status::Applied);
+    assert!(page(Some(last + 1)).await.is_none());
+    assert_eq!(page(None).await.unwrap().header.header.height, last);
+}
+
 fn account(number: u8) -> AccountId {
     AccountId(SigningKey::from_bytes(&[number; 32]).verifying_key().to_bytes())
 }
