@@ -1,6 +1,9 @@
 //! `symbolon ledger mirror`: the whole state of a ledger on this machine, checked block by block, until it is stopped.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use symbolon_ledger::{Joined, Keeping, LedgerError, LedgerTicket, Mirror, Mirrored, Remote};
 use symbolon_net::Endpoint;
@@ -99,8 +102,17 @@ impl Running {
         let endpoint = serve::mirror_endpoint(&plan.dir, &plan.network, host).await?;
         let keeping = Keeping { host: host.clone(), folder: plan.dir.clone() };
         let remote = Remote::keeping(endpoint.clone(), plan.ticket.clone(), keeping);
-        let out = context.out.clone();
-        let told = move |happened| tell(&out, &happened);
+        let (out, said) = (context.out.clone(), AtomicU64::new(0));
+        let told = move |happened| match happened {
+            Mirrored::Joins(Joined::Has { rows }) => {
+                // A line for each few seconds, also for a state that takes an hour.
+                let steps = rows / ROWS_SAID;
+                if said.swap(steps, Ordering::Relaxed) < steps {
+                    out.aside(&format!("{} are there.", count(rows, "row")));
+                }
+            }
+            happened => tell(&out, &happened),
+        };
         let mirror = Mirror::open(&plan.dir, remote, host.clone(), plan.epochs_kept, told);
         let mirror = mirror.await.map_err(in_words)?;
         let ticket = LedgerTicket { peers: vec![endpoint.address()], ..plan.ticket.clone() };
@@ -164,6 +176,9 @@ fn tell(out: &Output, happened: &Mirrored) {
         _ => {}
     }
 }
+
+/// After how many rows a line says how far it is.
+const ROWS_SAID: u64 = 500_000;
 
 fn in_words(error: LedgerError) -> Error {
     let message = error.to_string();
