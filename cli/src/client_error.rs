@@ -234,6 +234,9 @@ fn ledger_hints(error: &LedgerError) -> &'static [&'static str] {
         LedgerError::Stale { .. } => &[
             "the ledger was set back to an older copy, or its server holds blocks back: ask its operator",
         ],
+        LedgerError::Unfinished { .. } => {
+            &["let it be fetched to the end with: symbolon ledger mirror --dir DIR"]
+        }
         LedgerError::Trust { .. } => &[
             "if you trust the servers of the ticket, remove that file: the next command begins with the genesis again",
         ],

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use symbolon_ledger::{Embedded, Ledger, LedgerTicket, Options, Together};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, LedgerTicket, Options, Together};
 use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
@@ -75,8 +75,33 @@ pub(crate) struct LedgerPlan {
     pub(crate) epoch_ms: Option<u64>,
     /// What a faucet request gives; `None` for what the ledger has, or the development default.
     pub(crate) faucet: Option<Amount>,
+    /// Epochs before the current one whose blocks it keeps.
+    pub(crate) epochs_kept: u64,
     /// What the rules of a new ledger say.
     pub(crate) rules: Rules,
+}
+
+/// Which blocks a ledger or a mirror keeps.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct KeepBlocks {
+    /// For how many epochs before the current one blocks are kept: a number, or all. Rows stay anyway; blocks that are gone
+    /// do not come back [default: 48]
+    #[arg(long, value_name = "EPOCHS", value_parser = epochs_kept)]
+    keep_blocks: Option<u64>,
+}
+
+impl KeepBlocks {
+    /// The number of epochs.
+    pub(crate) fn epochs(self) -> u64 {
+        self.keep_blocks.unwrap_or(EPOCHS_KEPT)
+    }
+}
+
+fn epochs_kept(text: &str) -> Result<u64, String> {
+    match text {
+        "all" => Ok(u64::MAX),
+        number => number.parse().map_err(|_| String::from("give a number of epochs, or all")),
+    }
 }
 
 /// What the rules of a ledger say. Cannot be changed later.
@@ -190,7 +215,7 @@ impl RunningLedger {
             }
         };
         let group = Together { endpoint: endpoint.clone(), addresses, founding };
-        let embedded = Embedded::open_together(&plan.dir, options, group).await?;
+        let embedded = Embedded::open_together(&plan.dir, options, plan.epochs_kept, group).await?;
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
@@ -395,6 +420,19 @@ fn not_anothers(dir: &Path, file: &str, whose: &str) -> Result<(), Error> {
         ))
 }
 
+/// The endpoint of a mirror, with which it asks the ledger and answers others.
+pub(crate) async fn mirror_endpoint(
+    dir: &Path,
+    network: &Network,
+    host: &Host,
+) -> Result<Endpoint, Error> {
+    home::make_folder(dir)?;
+    not_anothers(dir, "node", "a node")?;
+    let secret = home::secret(&dir.join("key"), host.random())?;
+    let address = address(dir, network.listen, IfTaken::Fail, host)?;
+    endpoint(secret, address, network, &[Alpn::Ledger]).await
+}
+
 /// The endpoint of a seller who answers viewers.
 pub(crate) async fn viewers_endpoint(
     secret: [u8; 32],
@@ -579,6 +617,7 @@ mod tests {
             network: Network::default(),
             epoch_ms: Some(epoch_ms),
             faucet: None,
+            epochs_kept: 0,
             rules: Rules::default(),
         };
         for epoch_ms in [1000, EPOCH_MS, DAY_MS] {

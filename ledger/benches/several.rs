@@ -13,7 +13,7 @@ use std::{
 };
 
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{Embedded, Founding, Ledger, Options, Together, founder};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Founding, Ledger, Options, Together, founder};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host};
 use symbolon_protocol::{
     Amount, LedgerTime,
@@ -81,7 +81,8 @@ async fn found(folder: &std::path::Path) -> Vec<Embedded> {
         let together =
             Together { endpoint: endpoint.clone(), addresses: addresses.clone(), founding };
         let place = folder.join(running.len().to_string());
-        let embedded = Embedded::open_together(&place, options, together).await.unwrap();
+        let embedded =
+            Embedded::open_together(&place, options, EPOCHS_KEPT, together).await.unwrap();
         tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint));
         running.push(embedded);
     }

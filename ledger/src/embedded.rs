@@ -150,10 +150,11 @@ impl Embedded {
     pub async fn open_together(
         folder: &Path,
         options: Options,
+        epochs_kept: u64,
         together: Together,
     ) -> Result<Self, LedgerError> {
         let file = File::open(&options.host, folder.to_path_buf()).await?;
-        Self::start(file, options, EPOCHS_KEPT, Some((folder.to_path_buf(), together))).await
+        Self::start(file, options, epochs_kept, Some((folder.to_path_buf(), together))).await
     }
 
     /// The same on a file that is open.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use symbolon_net::NetError;
-use symbolon_protocol::{id::AccountId, wire::ledger::OldestBlock};
+use symbolon_protocol::{
+    id::{AccountId, ChainId},
+    wire::ledger::OldestBlock,
+};
 use thiserror::Error;
 
 /// Why an operation on a ledger failed. A transaction that the rules refuse is not an error: its
@@ -40,11 +43,37 @@ pub enum LedgerError {
         /// The validators of the database's ledger.
         validators: Vec<AccountId>,
     },
+    /// The folder holds another ledger than the one that is asked for.
+    #[error("the folder holds ledger {found}, not {asked}")]
+    OtherLedger {
+        /// The ledger in the folder.
+        found: ChainId,
+        /// The one that is asked for.
+        asked: ChainId,
+    },
+    /// The folder has a ledger that a machine has begun to join.
+    #[error("the ledger in {} is not whole: a machine has begun to join it and has not fetched all rows", folder.display())]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A mirror has passed a transaction on, and has not reached the block of its outcome in time.
+    #[error("the mirror has not reached block {height} yet, where the outcome is")]
+    Behind {
+        /// The height of the block.
+        height: u64,
+    },
+    /// The server has joined the ledger late, and has no history from before.
+    #[error("this server has joined the ledger at block {height}, and has no history from before")]
+    NoHistory {
+        /// The height from which on it has history.
+        height: u64,
+    },
     /// A parameter of a new ledger is out of its range.
     #[error("{0}")]
     Params(String),
     /// The ledger could not be reached in any attempt.
-    #[error("the ledger could not be reached in {attempts} attempts: {last}")]
+    #[error("the ledger could not be reached in {}: {last}", times(*attempts))]
     Unreachable {
         /// The number of attempts.
         attempts: u32,
@@ -107,6 +136,13 @@ impl LedgerError {
     #[must_use]
     pub fn servers_fault(&self) -> bool {
         matches!(self, Self::Forged { .. } | Self::Stale { .. } | Self::Forked { .. })
+    }
+}
+
+fn times(attempts: u32) -> String {
+    match attempts {
+        1 => "one attempt".into(),
+        attempts => format!("{attempts} attempts"),
     }
 }
 

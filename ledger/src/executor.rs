@@ -6,8 +6,10 @@
 //! block and history in one durable transaction. All readers use a [`Replica`], which shows
 //! committed blocks.
 
+mod apply;
 mod blocks;
 mod checkpoints;
+mod joining;
 mod journal;
 mod proposed;
 mod prune;
@@ -18,7 +20,7 @@ mod tests;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -51,6 +53,7 @@ use crate::{
 use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
 use checkpoints::Checkpoints;
+pub(crate) use joining::{Found, Joining, Progress, Span};
 pub(crate) use journal::Journal;
 pub(crate) use proposed::{Judged, Proposed};
 pub use prune::EPOCHS_KEPT;
@@ -61,14 +64,28 @@ use rows::{META, Meta, disk};
 pub(crate) struct File(Database);
 
 impl File {
-    /// Opens the file in a folder. Waits a moment if an engine that is just stopping still has it
-    /// open.
+    /// Opens the file in a folder, or makes an empty one.
     pub(crate) async fn open(host: &Host, folder: PathBuf) -> Result<Self, LedgerError> {
+        let path = folder.join(NAME);
+        let looking = folder.clone();
+        match host.blocking(move || joining::is_unfinished(&looking)).await.map_err(disk)? {
+            true => Err(LedgerError::Unfinished { folder }),
+            false => Self::open_at(host, path).await,
+        }
+    }
+
+    /// Whether the folder has the file of a ledger.
+    pub(crate) async fn is_there(host: &Host, folder: &Path) -> Result<bool, LedgerError> {
+        let path = folder.join(NAME);
+        host.blocking(move || path.try_exists()).await.map_err(disk)
+    }
+
+    /// The same with the path of the file. Waits a moment if an engine that is just stopping still has it open.
+    async fn open_at(host: &Host, path: PathBuf) -> Result<Self, LedgerError> {
         for _ in 0..OPEN_ATTEMPTS {
-            let folder = folder.clone();
+            let path = path.clone();
             let opened = host.blocking(move || -> Result<_, LedgerError> {
-                std::fs::create_dir_all(&folder).map_err(disk)?;
-                let path = folder.join("ledger.redb");
+                std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(disk)?;
                 Ok(symbolon_store::open_database(&path, CACHE_BYTES))
             });
             match opened.await? {
@@ -287,7 +304,10 @@ impl Executor {
 
     /// Stores a block and its changes. They are on disk when this returns.
     pub(crate) fn commit(&self, block: &Block, update: &Update) -> Result<(), LedgerError> {
-        rows::commit(&self.replica.inner.database, update, block, &[], self.epochs_kept)
+        let inner = &self.replica.inner;
+        rows::commit(&inner.database, update, block, &[], self.epochs_kept)?;
+        inner.checkpoints.changed(update.rows.len());
+        Ok(())
     }
 
     /// Shows a committed block to the followers.
@@ -389,8 +409,8 @@ impl Replica {
     ) -> Result<Snapshot, LedgerError> {
         self.read(move |read| {
             let rows = Rows::open(read)?;
-            let page = proven_page(&rows, (&prefix, after.as_deref()), limit, bytes_max);
-            let (found, proof, more) = page;
+            let range = Range { prefix: &prefix, after: after.as_deref(), until: None };
+            let (found, proof, more) = proven_page(&rows, &range, limit, bytes_max);
             let header = blocks::last_header(read)?;
             rows.checked(Snapshot { header, rows: found, proof, more })
         })
@@ -405,7 +425,11 @@ impl Replica {
     ) -> Result<History, LedgerError> {
         self.read(move |read| {
             let lines = rows::history(read, &account, before, limit)?;
-            Ok(History { lines, oldest: prune::oldest(read)? })
+            match rows::base(read)? {
+                // There may be earlier lines.
+                Some(height) if lines.len() < limit => Err(LedgerError::NoHistory { height }),
+                _ => Ok(History { lines, oldest: prune::oldest(read)? }),
+            }
         })
         .await
     }
@@ -458,13 +482,13 @@ fn prove_rows(state: &Rows, rows: &[Row]) -> Vec<u8> {
 /// The first rows of a range, their proof, and whether there are more: see [`Rows::page`].
 fn proven_page(
     rows: &Rows,
-    (prefix, after): (&[u8], Option<&[u8]>),
+    range: &Range<'_>,
     limit: usize,
     bytes_max: usize,
 ) -> (Vec<Row>, Vec<u8>, bool) {
-    let (found, more) = rows.page(prefix, after, limit, bytes_max);
-    let until = found.last().filter(|_| more).map(|row| row.key.as_slice());
-    let proof = tree::prove_range(rows, &Range { prefix, after, until });
+    let (found, more) = rows.page(range, limit, bytes_max);
+    let last = found.last().filter(|_| more).map(|row| row.key.as_slice());
+    let proof = tree::prove_range(rows, &Range { until: last.or(range.until), ..*range });
     (found, proof, more)
 }
 
@@ -485,6 +509,8 @@ fn fitting(rows: impl Iterator<Item = Row>, bytes_max: usize) -> Vec<Row> {
 /// Bytes of a proof at most: as a list on the wire may have. That of a scan has four bytes for each of its rows, and
 /// those of the way to its ends.
 const PROOF_BYTES_MAX: usize = LIST_MAX as usize;
+/// Name of the file in the folder of the ledger.
+const NAME: &str = "ledger.redb";
 /// Version of the database layout: of the tables here, and of the rows as the rules write them.
 const VERSION: u8 = 12;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.

@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use symbolon_net::{Connection, Endpoint, NetError};
+use symbolon_net::{Connection, Endpoint, NetError, PeerAddress};
 use symbolon_protocol::{
     codec::Decode,
     id::{AccountId, ChainId},
@@ -53,6 +53,7 @@ use crate::{
     ticket::LedgerTicket,
 };
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::Part;
 pub(crate) use follow::RemoteBlocks;
 pub use light::Keeping;
 use light::Known;
@@ -108,6 +109,17 @@ impl Remote {
                 recent: Mutex::default(),
             }),
         }
+    }
+
+    /// The same ledger, of which only this server is asked. Nothing is believed of it without a header from elsewhere.
+    pub(crate) fn at(&self, server: PeerAddress) -> Self {
+        let ticket = LedgerTicket { chain: self.chain(), peers: vec![server] };
+        Self::new(self.inner.endpoint.clone(), ticket)
+    }
+
+    /// The servers of its ticket.
+    pub(crate) fn peers(&self) -> &[PeerAddress] {
+        &self.inner.ticket.peers
     }
 
     /// The ledger's id.
@@ -244,7 +256,8 @@ impl Remote {
             };
             let answer = self.ask_rows(&request).await?;
             let more = answer.more;
-            let rows = answer.all_of(&prefix, after.as_deref())?;
+            let range = Range { prefix: &prefix, after: after.as_deref(), until: None };
+            let rows = answer.all_of(&range)?;
             if left < rows.len() || (more && rows.is_empty()) {
                 return Err(LedgerError::Forged { what: "the rows do not match the scan" });
             }
@@ -445,15 +458,15 @@ struct Answer {
 }
 
 impl Answer {
-    /// The rows, if they are all rows with `prefix` after `after`, up to the last of them if there are more.
-    fn all_of(self, prefix: &[u8], after: Option<&[u8]>) -> Result<Vec<RowBytes>, LedgerError> {
+    /// The rows, if they are all rows of a range, up to the last of them if there are more.
+    fn all_of(self, range: &Range<'_>) -> Result<Vec<RowBytes>, LedgerError> {
         let forged = LedgerError::Forged { what: "the rows do not match the scan" };
         let rows = self.rows.into_iter().map(|row| Some((row.key, row.value?)));
         let rows: Vec<RowBytes> = rows.collect::<Option<_>>().ok_or(forged)?;
         let pairs: Vec<_> =
             rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-        let until = pairs.last().filter(|_| self.more).map(|(key, _)| *key);
-        let range = Range { prefix, after, until };
+        let last = pairs.last().filter(|_| self.more).map(|(key, _)| *key);
+        let range = Range { until: last.or(range.until), ..*range };
         tree::verify_range(&self.header.header.state_root, &range, &pairs, &self.proof)
             .map_err(|_| LedgerError::Forged { what: "the rows are not all rows of the scan" })?;
         Ok(rows)

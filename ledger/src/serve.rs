@@ -12,8 +12,9 @@ use symbolon_net::{
     crowd::{Bounds, Group},
 };
 use symbolon_protocol::{
+    id::AccountId,
     ledger::transaction::Transaction,
-    wire::ledger::{Request, Response},
+    wire::ledger::{HistoryPlace, Request, Response},
 };
 use tokio::{
     sync::Semaphore,
@@ -41,6 +42,16 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// Takes a connection of another validator.
     fn meet(&self, connection: Connection);
+
+    /// Lines of an account's history: see [`Ledger::history`](crate::Ledger::history).
+    fn history(
+        &self,
+        account: AccountId,
+        before: HistoryPlace,
+        limit: usize,
+    ) -> impl Future<Output = Result<History, LedgerError>> + Send {
+        self.replica().history(account, before, limit)
+    }
 }
 
 /// Answers all callers of an endpoint until it is closed. The number of connections is limited in
@@ -231,13 +242,13 @@ async fn respond(ledger: &impl Engine, request: Request) -> Result<Response, Led
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
             Ok(rows(replica.proven_scan(prefix, after, limit, ROWS_BYTES_MAX).await?))
         }
-        Request::Checkpoint { height, after } => {
-            let page = replica.checkpoint(height, after, ROWS_BYTES_MAX).await?;
+        Request::Checkpoint { height, after, until } => {
+            let page = replica.checkpoint(height, (after, until), ROWS_BYTES_MAX).await?;
             Ok(page.map_or(Response::Gone, rows))
         }
         Request::History { account, before, limit } => {
             let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
-            let History { lines, oldest } = replica.history(account, before, limit).await?;
+            let History { lines, oldest } = ledger.history(account, before, limit).await?;
             Ok(Response::History { lines, oldest })
         }
         Request::Follow { .. } => unreachable!("follows are answered on their own"),

@@ -108,6 +108,7 @@ documents! {
     network::LedgerFounded,
     network::LedgerReady,
     network::LedgerStatus,
+    network::MirrorReady,
     network::NetworkReady,
     network::NodeReady,
     network::Nodes,

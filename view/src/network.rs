@@ -70,6 +70,22 @@ pub struct LedgerFounded {
     pub folders: Vec<String>,
 }
 
+/// A mirror of a ledger that runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MirrorReady {
+    /// That it runs.
+    pub event: Ready,
+    /// What nodes and users need to use the ledger by this mirror.
+    pub ticket: String,
+    /// The ledger's identity.
+    pub chain: Id,
+    /// How long an epoch is.
+    pub epoch_ms: u64,
+    /// Height of the last block that it has executed.
+    pub height: u64,
+}
+
 /// A node that runs, and that the ledger knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -30,7 +30,8 @@ use crate::{
     },
     names::Names,
     network::{
-        LedgerFounded, LedgerReady, LedgerStatus, NetworkReady, NodeReady, Nodes, Status, Stopped,
+        LedgerFounded, LedgerReady, LedgerStatus, MirrorReady, NetworkReady, NodeReady, Nodes,
+        Status, Stopped,
     },
     operator::{Alert, Diagnosis, Exited, Health, Limited, Scrubbed, Staked},
     progress::Event,
@@ -80,6 +81,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("init", vec![of::<Made>()]),
         ("keep", vec![of::<Kept>(), of::<KeepStopped>()]),
         ("ledger-found", vec![of::<LedgerFounded>()]),
+        ("ledger-mirror", vec![of::<MirrorReady>()]),
         ("ledger-run", vec![of::<LedgerReady>()]),
         ("ledger-status", vec![of::<LedgerStatus>()]),
         ("ls", vec![of::<Names>()]),

@@ -1,7 +1,10 @@
-//! `symbolon ledger`: run a ledger, or show its state.
+//! `symbolon ledger`: run a ledger, mirror one, or show its state.
+
+mod mirror;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use symbolon_ledger::EPOCHS_KEPT;
 use symbolon_protocol::Amount;
 use symbolon_view::network::{Books, LedgerFounded, LedgerReady, LedgerStatus, Ready};
 
@@ -12,7 +15,7 @@ use crate::{
     home,
     interrupt::{Interrupt, Leash},
     output::Report,
-    serve::{self, LedgerPlan, Network, Rules, RunningLedger},
+    serve::{self, KeepBlocks, LedgerPlan, Network, Rules, RunningLedger},
     units::{self, count, show_amount, show_duration, show_time},
 };
 
@@ -20,6 +23,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   symbolon ledger run --dir /srv/ledger --listen 0.0.0.0:4150
+  symbolon ledger mirror --dir /srv/mirror --ledger ledger1qq...
   symbolon ledger status")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -29,7 +33,7 @@ pub(crate) struct Args {
 impl Args {
     /// Whether the command runs until it is stopped.
     pub(crate) fn runs_on(&self) -> bool {
-        matches!(self.verb, Verb::Run(_))
+        matches!(self.verb, Verb::Run(_) | Verb::Mirror(_))
     }
 }
 
@@ -39,6 +43,8 @@ enum Verb {
     Run(Box<RunArgs>),
     /// Make the folders of a new ledger that several validators order
     Found(Box<FoundArgs>),
+    /// Keep a checked copy of a ledger on this machine, and answer for it
+    Mirror(mirror::Args),
     /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
@@ -67,6 +73,8 @@ pub(crate) struct RunArgs {
     /// Play money that one faucet request gives, 0 for none. Cannot be changed later [default: 1000]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
+    #[command(flatten)]
+    blocks: KeepBlocks,
     #[command(flatten)]
     rules: Rules,
     /// Stop when stdin ends, that is when the process that started this one ends
@@ -110,6 +118,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     match args.verb {
         Verb::Found(args) => found(&args, context).and_then(|report| context.out.report(&report)),
         Verb::Run(args) => serve(*args, context).await,
+        Verb::Mirror(args) => mirror::run(args, context).await,
         Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
     }
 }
@@ -123,6 +132,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         network: Network { congestion: context.congestion, ..args.network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
+        epochs_kept: args.blocks.epochs(),
         rules: args.rules,
     };
     let host = context.host.clone();
@@ -163,6 +173,7 @@ fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {
         network: Network::default(),
         epoch_ms: args.epoch,
         faucet: args.faucet,
+        epochs_kept: EPOCHS_KEPT,
         rules: args.rules.clone(),
     };
     founding::found(&dirs, &args.reached_at, serve::params(&plan), &context.host)?;

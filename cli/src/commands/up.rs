@@ -25,7 +25,9 @@ use crate::{
     interrupt::Interrupt,
     keys::{self, Protection},
     output::Report,
-    serve::{self, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint},
+    serve::{
+        self, KeepBlocks, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint,
+    },
     units::{self, Price, count, show_amount, show_duration, show_size},
 };
 
@@ -63,6 +65,8 @@ pub(crate) struct Args {
     /// The address the ledger listens on [default: 127.0.0.1, on a port that stays the same]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    blocks: KeepBlocks,
     /// How many bytes each node offers
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = units::size)]
     capacity: u64,
@@ -148,6 +152,7 @@ impl Up {
             network,
             epoch_ms: args.epoch,
             faucet: None,
+            epochs_kept: args.blocks.epochs(),
             rules: serve::Rules::default(),
         };
         let (ledger, others) = start_validators(args, context, plan).await?;

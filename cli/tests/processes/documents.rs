@@ -252,6 +252,9 @@ fn every_document_is_what_its_schema_says() {
     let network = Network::start(5, "1h");
     seen.note("ledger-run", &network.ledger.ready);
     seen.note("node-run", &network.nodes[0].ready);
+    let dir = network.folder.path().join("mirror").display().to_string();
+    let mirror = format!("ledger mirror --dir {dir} --ledger {}", network.ticket);
+    seen.note("ledger-mirror", &Server::start(&network.home(), words(&mirror)).ready);
     let made = format!("init --no-passphrase --ledger {}", network.ticket);
     seen.run(&network.home(), &made);
     seen.run(&network.home(), "account faucet");

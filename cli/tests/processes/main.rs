@@ -17,6 +17,7 @@ mod kills;
 mod lasting;
 mod leaving;
 mod market;
+mod mirror;
 mod network;
 mod operator;
 mod people;

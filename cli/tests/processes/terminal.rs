@@ -43,8 +43,8 @@ impl Lines {
             // These would run on: what they meet ends them.
             "demo" => format!("{folder}/nothing"),
             "up" => String::from("--listen 203.0.113.7:1"),
-            "ledger run" | "node run" => format!("--dir {folder}/ledger --capacity 1GiB")
-                .replace(if command == "ledger run" { " --capacity 1GiB" } else { "" }, ""),
+            "ledger run" | "ledger mirror" => format!("--dir {folder}/ledger"),
+            "node run" => format!("--dir {folder}/ledger --capacity 1GiB"),
             "init" => String::from("--no-passphrase"),
             "restore" => format!("--from {folder}/nothing --no-passphrase"),
             "put" => format!("{folder}/file"),

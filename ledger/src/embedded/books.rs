@@ -12,6 +12,7 @@ use symbolon_protocol::{
         block::Block,
         execute::Executed,
         last::{LastCommit, needs_last},
+        transaction::Transaction,
     },
 };
 
@@ -174,7 +175,9 @@ impl Ledger for Books {
             return Ok(Verdict::Invalid);
         }
         let known = self.known.clone();
-        let judged = self.maker.executor.judge(&proposed, |transaction| known.of(transaction))?;
+        let Proposed { header, last, transactions } = &proposed;
+        let known = |transaction: &Transaction| known.of(transaction);
+        let judged = self.maker.executor.judge(header, last.as_ref(), transactions, known)?;
         Ok(match judged {
             Judged::Invalid => Verdict::Invalid,
             Judged::Valid(executed) => {

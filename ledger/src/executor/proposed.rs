@@ -56,21 +56,22 @@ impl Proposed {
 }
 
 impl Executor {
-    /// Executes a proposed block on top of the last one. `known` says which signatures of its transactions were checked
-    /// before. Writes nothing.
+    /// Executes a block on top of the last one. `known` says which signatures of its transactions were checked before. Writes
+    /// nothing.
     ///
     /// A rule that breaks at it makes it invalid, and not the machine: all machines find the same.
     pub(crate) fn judge(
         &self,
-        proposed: &Proposed,
+        header: &Header,
+        last: Option<&Commit>,
+        transactions: &[Transaction],
         known: impl Fn(&Transaction) -> Signatures,
     ) -> Result<Judged, LedgerError> {
-        let Proposed { header, last, transactions } = proposed;
         let tip = self.tip();
         let parent = &tip.header.header;
         let rows = self.rows()?;
         let committed_by = self.chain_row()?.validators;
-        if check_last(parent, &committed_by, &header.facts, last.as_ref()).is_err() {
+        if check_last(parent, &committed_by, &header.facts, last).is_err() {
             return Ok(Judged::Invalid);
         }
         let replay = || execute::replay_known(&rows, &header.facts, transactions, known);

@@ -52,6 +52,13 @@ pub(super) fn step(
     Ok(())
 }
 
+/// Notes where the blocks begin of a machine that has joined the ledger.
+pub(super) fn begin(write: &WriteTransaction, chain: &Chain) -> Result<(), LedgerError> {
+    let mut epochs = write.open_table(EPOCHS).map_err(disk)?;
+    epochs.insert(chain.epoch, chain.height).map_err(disk)?;
+    Ok(())
+}
+
 /// Returns the height from which blocks are kept.
 fn note_epoch(
     write: &WriteTransaction,

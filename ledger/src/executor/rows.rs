@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, TableDefinition, WriteTransaction,
+};
 use symbolon_protocol::{
     LedgerTime,
     codec::{Decode, Encode},
@@ -36,6 +38,8 @@ impl Meta {
     pub(super) const SALT: &'static str = "onion salt";
     /// The genesis.
     pub(super) const GENESIS: &'static str = "genesis";
+    /// Height of the block from whose state this machine went on, where it has joined the ledger.
+    pub(super) const BASE: &'static str = "base";
 }
 
 /// The rows of one committed block. [`State`] has no errors, so a disk error is stored here and
@@ -68,18 +72,19 @@ impl Rows {
         }
     }
 
-    /// The first rows whose keys begin with `prefix` and come after `after`: those that fit into `limit` and `bytes_max`,
-    /// and at least one. Also whether there are more. Without a prefix these are the rows of all tables, but not the
-    /// tree's own.
+    /// The first rows of a range: those that fit into `limit` and `bytes_max`, and at least one. Also whether there are
+    /// more. Without a prefix these are rows of all tables, but not the tree's own.
     pub(super) fn page(
         &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
+        range: &tree::Range<'_>,
         limit: usize,
         bytes_max: usize,
     ) -> (Vec<Row>, bool) {
         let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
-        let visited = self.visit(prefix, after, |key, value| {
+        let visited = self.visit(range.prefix, range.after, |key, value| {
+            if range.until.is_some_and(|until| until < key) {
+                return false;
+            }
             let row = Row { key: key.to_vec(), value: Some(value.to_vec()) };
             bytes += row.to_bytes().len();
             more = limit <= rows.len() || (bytes_max < bytes && !rows.is_empty());
@@ -154,19 +159,8 @@ pub(super) fn commit(
         let chain = rows.get(Chains::key(&()).as_slice()).map_err(disk)?;
         let chain = chain.and_then(|chain| Chain::from_bytes(chain.value()).ok());
         let chain = chain.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))?;
-        let header = &block.header.header;
         blocks::put(&write, block)?;
-        let mut history = write.open_table(HISTORY).map_err(disk)?;
-        for (number, event) in (0_u32..).zip(&block.events) {
-            let line = (header.facts.time_ms, event);
-            for account in concerned(event).into_iter().flatten() {
-                let key = history_key(&account, header.height, number);
-                let mut value = line.0.to_bytes();
-                line.1.encode(&mut value);
-                history.insert(key.as_slice(), value.as_slice()).map_err(disk)?;
-            }
-        }
-        drop(history);
+        put_history(&write, block)?;
         prune::step(&write, &chain, block, epochs_kept)?;
         let mut table = write.open_table(META).map_err(disk)?;
         for (key, value) in meta {
@@ -174,6 +168,30 @@ pub(super) fn commit(
         }
     }
     write.commit().map_err(disk)
+}
+
+/// Writes the lines of history that a block adds.
+pub(super) fn put_history(write: &WriteTransaction, block: &Block) -> Result<(), LedgerError> {
+    let header = &block.header.header;
+    let mut history = write.open_table(HISTORY).map_err(disk)?;
+    for (number, event) in (0_u32..).zip(&block.events) {
+        let line = (header.facts.time_ms, event);
+        for account in concerned(event).into_iter().flatten() {
+            let key = history_key(&account, header.height, number);
+            let mut value = line.0.to_bytes();
+            line.1.encode(&mut value);
+            history.insert(key.as_slice(), value.as_slice()).map_err(disk)?;
+        }
+    }
+    Ok(())
+}
+
+/// The height from which on the file has history, where this machine has joined the ledger.
+pub(super) fn base(read: &ReadTransaction) -> Result<Option<u64>, LedgerError> {
+    let meta = read.open_table(META).map_err(disk)?;
+    let base = ReadableTable::get(&meta, Meta::BASE).map_err(disk)?;
+    let height = base.map(|base| base.value().try_into().map(u64::from_le_bytes));
+    height.transpose().map_err(|_| LedgerError::Damaged("its first height".into()))
 }
 
 /// The accounts in whose history an event appears: at most two, each once.

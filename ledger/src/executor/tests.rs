@@ -22,7 +22,7 @@ use symbolon_protocol::{
 };
 
 use super::*;
-use crate::{Embedded, Ledger, Options};
+use crate::{Embedded, Ledger, Options, serve::Engine as _};
 
 const KEY: [u8; 32] = [42; 32];
 
@@ -210,6 +210,43 @@ async fn rules_that_break_before_a_block_begins_are_an_error_too() {
     for error in errors {
         assert!(matches!(error, LedgerError::Broken { height: 2 }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_state_is_given_up_when_many_rows_have_changed() {
+    let folder = founded().await;
+    let embedded = open(folder.path()).await.unwrap();
+    let replica = embedded.replica().clone();
+    let page = async |height| replica.checkpoint(height, (None, None), 1_000).await.unwrap();
+    let height = page(None).await.unwrap().header.header.height;
+    let most = usize::try_from(checkpoints::CHANGES_MAX).unwrap();
+    replica.inner.checkpoints.changed(most - 1);
+    assert!(page(Some(height)).await.is_some());
+    // A block changes one row more.
+    let (chain, key) = (embedded.chain(), SigningKey::from_bytes(&[3; 32]));
+    let faucet = Transaction::build(chain, &key, TransactionId([2; 16]), 100, Action::Faucet);
+    assert_eq!(embedded.submit(faucet).await.unwrap().status, Status::Applied);
+    assert!(page(Some(height)).await.is_none());
+    assert!(height < page(None).await.unwrap().header.header.height, "the next one is newer");
+}
+
+#[tokio::test]
+async fn a_state_that_is_asked_for_by_its_height_is_the_last_one() {
+    let folder = founded().await;
+    let embedded = open(folder.path()).await.unwrap();
+    let replica = embedded.replica().clone();
+    let last = replica.head().await.unwrap().header.height;
+    let page = async |height| replica.checkpoint(height, (None, None), 1_000).await.unwrap();
+    for other in [0, last - 1, last + 1] {
+        assert!(page(Some(other)).await.is_none(), "{other}");
+    }
+    assert_eq!(page(Some(last)).await.unwrap().header.header.height, last);
+    // It is kept like one that the server has chosen, and no other one is while it is young.
+    let (chain, key) = (embedded.chain(), SigningKey::from_bytes(&[3; 32]));
+    let faucet = Transaction::build(chain, &key, TransactionId([2; 16]), 100, Action::Faucet);
+    assert_eq!(embedded.submit(faucet).await.unwrap().status, Status::Applied);
+    assert!(page(Some(last + 1)).await.is_none());
+    assert_eq!(page(None).await.unwrap().header.header.height, last);
 }
 
 fn account(number: u8) -> AccountId {

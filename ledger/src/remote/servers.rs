@@ -1,10 +1,13 @@
 //! The servers of a remote ledger: one is asked at a time, and the next one when it is slow to answer a call, fails, lies or
 //! holds blocks back.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use symbolon_net::{Alpn, Connection, NetError, PeerAddress, Receiver, Sender};
-use symbolon_protocol::wire::ledger::{Request, Response};
+use symbolon_protocol::{
+    id::PeerId,
+    wire::ledger::{Request, Response},
+};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::Remote;
@@ -26,6 +29,16 @@ impl Remote {
         let mut held = self.inner.connection.lock().await;
         self.inner.turn.fetch_add(1, Ordering::Relaxed);
         *held = None;
+    }
+
+    /// Asks none of these servers next, if there is another one.
+    pub(crate) async fn turn_from(&self, liars: &BTreeSet<PeerId>) {
+        for _ in 0..self.servers() {
+            if self.server().is_some_and(|server| !liars.contains(&server.id)) {
+                return;
+            }
+            self.next_server().await;
+        }
     }
 
     pub(super) async fn ask_once(&self, request: &Request) -> Result<Response, NetError> {

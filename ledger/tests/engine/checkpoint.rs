@@ -26,11 +26,12 @@ use symbolon_protocol::{
     limits::ROOT_BYTES_MAX,
     wire::ledger::{Request, Response},
 };
+use tokio::task::JoinSet;
 
 /// As many root records as take more than one answer.
 const RECORDS: u32 = 400;
 
-fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host::seeded(7, 1_795_370_000_000)
 }
 
@@ -38,23 +39,33 @@ async fn submit(ledger: &Ledger, transaction: Transaction) {
     assert_eq!(ledger.submit(transaction).await.unwrap().status, Status::Applied);
 }
 
-async fn founded(folder: &Path) -> Embedded {
+/// A ledger with records of two answers, and money of account 1.
+pub(crate) async fn founded(folder: &Path) -> Embedded {
+    founded_with(folder, RECORDS).await
+}
+
+/// The same with so many records, of about 4 KiB each.
+pub(crate) async fn founded_with(folder: &Path, records: u32) -> Embedded {
     let embedded = open(folder, host()).await;
     let ledger = Ledger::from(embedded.clone());
-    for number in 0..RECORDS {
+    let mut submitted = JoinSet::new();
+    for number in 0..records {
         let mut seed = [9; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let blob = vec![3; ROOT_BYTES_MAX];
         let action = Action::SetRoot { expected_version: 0, blob };
         let (key, id) = (SigningKey::from_bytes(&seed), TransactionId([1; 16]));
-        submit(&ledger, Transaction::build(ledger.chain(), &key, id, 500, action)).await;
+        let record = Transaction::build(ledger.chain(), &key, id, 500, action);
+        let ledger = ledger.clone();
+        submitted.spawn(async move { submit(&ledger, record).await });
     }
+    submitted.join_all().await;
     submit(&ledger, crate::common::transaction(ledger.chain(), 1, 1, Action::Faucet)).await;
     embedded
 }
 
 /// All pages of a checkpoint, and what `between` does after each of them.
-async fn fetch(
+pub(crate) async fn fetch(
     checkpoint: &mut Checkpoint,
     mut between: impl AsyncFnMut(),
 ) -> Result<(MemoryState, usize), LedgerError> {

@@ -100,6 +100,19 @@ async fn old_blocks_go_and_followers_are_told_from_which_on_they_are_kept() {
     keeps_the_last_epochs(&ledger).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_archive_keeps_all_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::seeded(1, START_MS);
+    let ledger = Ledger::from(open_keeping(folder.path(), host, u64::MAX).await);
+    reach(&ledger, 9).await;
+    let last = ledger.head().await.unwrap().header.height;
+    let mut follow = ledger.follow(0);
+    for height in 0..=last {
+        assert_eq!(follow.next().await.unwrap().header.header.height, height);
+    }
+}
+
 /// Makes a block with a transaction of about 4 KiB.
 async fn grow(ledger: &Ledger, number: u64) {
     let action = Action::RegisterNode {

@@ -12,6 +12,7 @@ mod flood;
 mod kept;
 mod large;
 mod light;
+mod mirror;
 mod registrations;
 mod remote;
 mod several;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use crate::common::{balance, key, transaction, transfer};
-use symbolon_ledger::{Embedded, Founding, Ledger, Options, Together, founder};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Founding, Ledger, Options, Together, founder};
 use symbolon_net::{Endpoint, Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
     Amount, LedgerTime,
@@ -119,7 +119,9 @@ impl Machines {
         let founding = Some(Founding { genesis: self.genesis.clone(), salt: SALT });
         let addresses = self.addresses.clone();
         let together = Together { endpoint: endpoint.clone(), addresses, founding };
-        let embedded = Embedded::open_together(&self.folder(at), options, together).await.unwrap();
+        let embedded = Embedded::open_together(&self.folder(at), options, EPOCHS_KEPT, together)
+            .await
+            .unwrap();
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         self.running[at] = Some(Machine { host, embedded, endpoint, server });
     }

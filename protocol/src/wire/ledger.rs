@@ -62,8 +62,10 @@ choice! {
         Checkpoint = 8 {
             /// The height of the block, from the answer before. Without it the ledger chooses a block.
             height: Option<u64>,
-            /// The last key of the answer before.
+            /// What the keys come after: the last key of the answer before, or where a part begins.
             after: Option<Vec<u8>>,
+            /// The last key that is asked for, where a part of the state ends. Without it the state is asked for to its end.
+            until: Option<Vec<u8>>,
         },
     }
 }

@@ -264,8 +264,9 @@ fn ledger_requests() -> Vec<LedgerRequest> {
             before: HistoryPlace { height: 39, number: 65 },
             limit: 40,
         },
-        LedgerRequest::Checkpoint { height: None, after: None },
-        LedgerRequest::Checkpoint { height: Some(71), after: Some(vec![3; 33]) },
+        LedgerRequest::Checkpoint { height: None, after: None, until: None },
+        LedgerRequest::Checkpoint { height: Some(71), after: Some(vec![3; 33]), until: None },
+        LedgerRequest::Checkpoint { height: Some(71), after: None, until: Some(vec![4; 33]) },
     ]
 }
 
