@@ -29,6 +29,8 @@ struct Maker {
     newest: Option<Hash>,
     /// The first tick whose layer is not known.
     next: u64,
+    /// The onion that the newest layer is of.
+    onion: u64,
     /// What the layers of the next onion lead to, if it was said.
     promised: Option<Hash>,
 }
@@ -68,7 +70,7 @@ impl Chance {
     pub(super) fn of(starts: &[OnionStart]) -> Self {
         let maker = |start: &OnionStart| {
             let (newest, promised) = (Some(start.outermost), Some(start.next));
-            Maker { newest, next: 0, promised }
+            Maker { newest, next: 0, onion: 0, promised }
         };
         Self::begin(starts.iter().map(maker).collect())
     }
@@ -106,12 +108,13 @@ impl Chance {
         }
         let mut layers = Vec::new();
         let maker = &mut self.makers[place];
-        let ended = tick / ONION - (maker.next.max(1) - 1) / ONION;
+        let ended = tick / ONION - maker.onion;
         match (ended, reveal.change) {
             (1, Some(change)) => {
                 let border = tick / ONION * ONION;
                 maker.show(change.last, border, &mut layers)?;
                 (maker.newest, maker.promised) = (maker.promised, Some(change.next));
+                maker.onion += 1;
             }
             (0, None) => {}
             _ => return Err(format!("an onion changes, or not, at tick {tick}")),
@@ -132,6 +135,18 @@ impl Chance {
         self.newest = self.shown.last().expect("the tick is new").1;
         self.next = tick + 1;
         Ok(())
+    }
+
+    /// A validator enters the set at this place, with these onions: the first one stands for the ticks of now.
+    pub(super) fn enter(&mut self, place: usize, start: &OnionStart) {
+        let onion = self.next / ONION;
+        let (newest, promised) = (Some(start.outermost), Some(start.next));
+        self.makers.insert(place, Maker { newest, next: onion * ONION, onion, promised });
+    }
+
+    /// The validator at this place is in the set no longer.
+    pub(super) fn leave(&mut self, place: usize) {
+        self.makers.remove(place);
     }
 
     /// The value that decides what is bound to a tick.

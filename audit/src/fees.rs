@@ -57,6 +57,10 @@ impl Auditor {
             Action::PostRelease { .. } => (6, 0),
             Action::CoverListing { deals, .. } => (1 + deals.len(), 0),
             Action::Complain { .. } | Action::AnswerCell { .. } => (6, 0),
+            Action::ReportEquivocation { .. } => (3, 0),
+            Action::JoinValidators { .. } | Action::Delegate { .. } | Action::Undelegate { .. } => {
+                (1, self.stake_weight(sender, action))
+            }
             Action::Revoke { .. } => (1, REVOCATION),
             Action::Redeem { .. } => (1, REDEMPTION),
             Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
@@ -77,6 +81,7 @@ impl Auditor {
         let named: BTreeSet<AccountId> = match action {
             Action::Transfer { to, .. } => BTreeSet::from([*to]),
             Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
+            Action::JoinValidators { operator, .. } => BTreeSet::from([*operator]),
             Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
             _ => BTreeSet::new(),
         };
@@ -87,7 +92,9 @@ impl Auditor {
             fee += unit * u128::from(terms.preview_cells > 0 && !drawn);
         }
         let from = Place::Account { account: sender };
-        self.expect(from, Place::Treasury, fee, Reason::Fee);
+        let shared = hundredths(fee, of.validators_fee_bp);
+        self.expect(from, Place::Treasury, fee - shared, Reason::Fee);
+        self.expect(from, Place::Rewards, shared, Reason::Fee);
         self.expect(from, Place::Deposits, unit * weight as u128, Reason::Deposit);
     }
 
@@ -117,6 +124,11 @@ impl Auditor {
         self.returned(seller, LISTING);
     }
 
+    /// A part of a validator's stake, or one on its way out, has left.
+    pub(super) fn stake_returned(&mut self, account: AccountId) {
+        self.returned(account, 1);
+    }
+
     pub(super) fn revocation_returned(&mut self, by: AccountId) {
         self.returned(by, REVOCATION);
     }
@@ -135,6 +147,7 @@ impl Auditor {
             + ORDER * self.orders.len()
             + REVOCATION * self.revocations.len()
             + REDEMPTION * self.redemptions.len()
+            + self.stakes.weight()
             + ROOT * self.roots.len();
         let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
         self.params.deposit.0 * weight as u128 + capacity

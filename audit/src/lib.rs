@@ -15,6 +15,7 @@ mod dispute;
 mod fees;
 mod market;
 mod report;
+mod stake;
 mod storage;
 mod witness;
 
@@ -34,7 +35,7 @@ use symbolon_protocol::{
         last::check_last,
         rows::{
             Accounts, Degraded, Holds, Listings, Nodes, Orders, PoolsTable, Redemptions,
-            Revocations, Roots, Table,
+            Revocations, Roots, Table, ValidatorsTable,
         },
         transaction::{Action, Transaction},
     },
@@ -76,6 +77,8 @@ pub struct Auditor {
     gap: (u64, u64),
     /// The layers that chance comes from.
     chance: chance::Chance,
+    /// Validators and what stands for them.
+    stakes: stake::Stakes,
     /// Nodes that wait for a turn, by counted time.
     turns: BTreeSet<(u64, NodeId)>,
     /// What falls due of deals, by epoch.
@@ -123,7 +126,9 @@ impl Auditor {
     pub fn of(genesis: &Genesis) -> Self {
         let id = blake3::derive_key("symbolon 2026 genesis v1", &genesis.to_bytes());
         let chance = chance::Chance::of(&genesis.onions);
+        let stakes = stake::Stakes::of(&genesis.validators, &genesis.onions);
         let books = Self::before(genesis.params.clone(), genesis.validators.clone(), chance);
+        let books = Self { stakes, ..books };
         Self { chain: ChainId(id), is_named: true, ..books }
     }
 
@@ -135,6 +140,7 @@ impl Auditor {
     }
 
     fn before(params: Params, validators: Validators, chance: chance::Chance) -> Self {
+        let stakes = stake::Stakes::of(&validators, &[]);
         Self {
             params,
             validators,
@@ -150,6 +156,7 @@ impl Auditor {
             late_blocks: 0,
             gap: (0, 0),
             chance,
+            stakes,
             turns: BTreeSet::new(),
             deals_due: BTreeSet::new(),
             money: BTreeMap::new(),
@@ -202,11 +209,13 @@ impl Auditor {
         self.check_header(block)?;
         self.expected.clear();
         if block.header.header.height > 0 {
+            let epoch = self.epoch;
             self.count_time();
             let tick = chance::tick(self.counted_ms, self.params.epoch_ms.0);
             let facts = &block.header.header.facts;
             let taken = self.chance.take(tick, facts.proposer, facts.reveal.as_ref());
             taken.map_err(|what| self.finding(what))?;
+            self.begin_validators(facts, epoch < self.epoch);
             self.fall_due();
             let changed = self.take_turns();
             self.change_tables(&block.events).map_err(|what| self.finding(what))?;
@@ -224,6 +233,10 @@ impl Auditor {
             }
         }
         self.check_sums()?;
+        self.end_validators();
+        if block.header.header.next_validators != self.validators.hash() {
+            return Err(self.finding("other validators follow"));
+        }
         self.transactions += block.transactions.len() as u64;
         self.next += 1;
         Ok(())
@@ -242,7 +255,6 @@ impl Auditor {
                 "the validator did not sign it",
             ),
             (self.shows_last(block), "it does not show how its parent was committed"),
-            (header.next_validators == header.validators, "other validators follow"),
             (header.events_root == events_root(&block.events), "its header is for other events"),
             (
                 header.transactions_root == transactions_root(&block.transactions),
@@ -319,6 +331,13 @@ impl Auditor {
                 *version += 1;
                 Ok(())
             }
+            Action::JoinValidators { .. }
+            | Action::ChangeValidator { .. }
+            | Action::LeaveValidators { .. }
+            | Action::RejoinValidators { .. }
+            | Action::Delegate { .. }
+            | Action::Undelegate { .. }
+            | Action::ReportEquivocation { .. } => self.apply_stake(sender, &transaction.action),
             action => self.apply_market(sender, action),
         }
     }
@@ -384,6 +403,7 @@ impl Auditor {
             return Err(self.finding(format!("{bound} are bound as deposits, not {due}")));
         }
         self.check_locked().map_err(|what| self.finding(what))?;
+        self.check_stake().map_err(|what| self.finding(what))?;
         let (staked, due) = (self.place(&Place::Collateral), self.collateral());
         if staked != due {
             return Err(self.finding(format!("{staked} stand for nodes, not {due}")));
@@ -409,7 +429,22 @@ impl Auditor {
         self.compare_money(ledger).await?;
         self.compare_things(ledger).await?;
         self.compare_degraded(ledger).await?;
+        self.compare_validators(ledger).await?;
         self.compare_nodes(ledger).await
+    }
+
+    async fn compare_validators(&self, ledger: &Ledger) -> Result<(), Finding> {
+        let rows = all(ledger, ValidatorsTable).await.map_err(|error| self.unread(error))?;
+        let rows = rows.iter().map(|(key, row)| {
+            let state = stake::standing(row.state);
+            Some((ValidatorsTable::parse(key)?, row.stake.0, row.unbonding.0, state))
+        });
+        let ours = self.stakes.books.iter();
+        let ours = ours.map(|(key, book)| Some((*key, book.stake, book.unbonding, book.standing)));
+        match rows.eq(ours) {
+            true => Ok(()),
+            false => Err(self.finding("the ledger has other validators than these books")),
+        }
     }
 
     async fn compare_degraded(&self, ledger: &Ledger) -> Result<(), Finding> {
@@ -445,6 +480,9 @@ impl Auditor {
             (Place::Treasury, pools.treasury),
             (Place::Deposits, pools.deposits),
             (Place::Collateral, pools.collateral),
+            (Place::Stake, pools.stake),
+            (Place::Unbonding, pools.unbonding),
+            (Place::Rewards, pools.rewards),
         ] {
             rows.insert(place.to_bytes(), amount.0);
         }

@@ -56,6 +56,12 @@ pub struct Money {
     pub deposits: u128,
     /// Collateral of nodes, and pay that is withheld from them.
     pub collateral: u128,
+    /// Stake of validators.
+    pub stake: u128,
+    /// Stake that was taken back and is still bound.
+    pub unbonding: u128,
+    /// Fees that wait for validators.
+    pub rewards: u128,
 }
 
 impl Auditor {
@@ -74,6 +80,9 @@ impl Auditor {
                 Ok(Place::Treasury) => &mut money.treasury,
                 Ok(Place::Deposits) => &mut money.deposits,
                 Ok(Place::Collateral) => &mut money.collateral,
+                Ok(Place::Stake) => &mut money.stake,
+                Ok(Place::Unbonding) => &mut money.unbonding,
+                Ok(Place::Rewards) => &mut money.rewards,
                 Ok(Place::Outside) | Err(_) => continue,
             };
             *sum = sum.saturating_add(*amount);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use symbolon_ledger::{Founding, LedgerTicket, founder};
+use symbolon_ledger::{LedgerTicket, founder};
 use symbolon_net::{Host, PeerAddress, peer_id};
 use symbolon_protocol::{
     LedgerTime,
@@ -37,7 +37,8 @@ record! {
 /// What a folder says of the ledger that its validator founds with others.
 #[derive(Debug)]
 pub(crate) struct Founded {
-    pub(crate) founding: Founding,
+    pub(crate) genesis: Genesis,
+    pub(crate) salt: [u8; 32],
     pub(crate) addresses: Vec<PeerAddress>,
 }
 
@@ -59,14 +60,14 @@ impl Founded {
             return Err(Error::new(Kind::Key, message)
                 .hint("put the files key and salt back from a backup of this folder"));
         }
-        Ok(Some(Self { founding: Founding { genesis, salt }, addresses }))
+        Ok(Some(Self { genesis, salt, addresses }))
     }
 
     /// What others need to join.
     pub(crate) fn ticket(&self, own: &PeerAddress) -> LedgerTicket {
         let others = self.addresses.iter().filter(|address| address.id != own.id);
         let peers = [own].into_iter().chain(others).cloned().take(FOUNDERS_MAX).collect();
-        LedgerTicket { chain: self.founding.genesis.chain(), peers }
+        LedgerTicket { chain: self.genesis.chain(), peers }
     }
 }
 

@@ -207,14 +207,14 @@ impl RunningLedger {
         let options = Options { key: secret, params: params(plan), host: host.clone() };
         let founded = Founded::read(&plan.dir, host)?;
         let own = endpoint.address();
-        let (founding, addresses, together) = match founded {
-            None => (None, Vec::new(), vec![own]),
+        let (founding, salt, addresses, together) = match founded {
+            None => (None, None, Vec::new(), vec![own]),
             Some(founded) => {
                 let peers = founded.ticket(&own).peers;
-                (Some(founded.founding), founded.addresses, peers)
+                (Some(founded.genesis), Some(founded.salt), founded.addresses, peers)
             }
         };
-        let group = Together { endpoint: endpoint.clone(), addresses, founding };
+        let group = Together { endpoint: endpoint.clone(), addresses, salt, founding };
         let embedded = Embedded::open_together(&plan.dir, options, plan.epochs_kept, group).await?;
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ed25519_dalek::SigningKey;
-use symbolon_ledger::{EPOCHS_KEPT, Embedded, Founding, Ledger, Options, Together, founder};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, Options, Together, founder};
 use symbolon_net::{Alpn, BindOptions, Endpoint, Host};
 use symbolon_protocol::{
     Amount, LedgerTime,
@@ -77,9 +77,9 @@ async fn found(folder: &std::path::Path) -> Vec<Embedded> {
     let mut running = Vec::new();
     for (key, endpoint) in keys.into_iter().zip(endpoints) {
         let options = Options { key, params: Params::development(), host: host.clone() };
-        let founding = Some(Founding { genesis: genesis.clone(), salt });
+        let (founding, salt) = (Some(genesis.clone()), Some(salt));
         let together =
-            Together { endpoint: endpoint.clone(), addresses: addresses.clone(), founding };
+            Together { endpoint: endpoint.clone(), addresses: addresses.clone(), salt, founding };
         let place = folder.join(running.len().to_string());
         let embedded =
             Embedded::open_together(&place, options, EPOCHS_KEPT, together).await.unwrap();

@@ -82,23 +82,10 @@ pub struct Together {
     pub endpoint: Endpoint,
     /// Where other validators are.
     pub addresses: Vec<PeerAddress>,
+    /// The salt of this machine's onions, as in its [`founder`]; `None` for a new one, which is kept in the ledger's file.
+    pub salt: Option<[u8; 32]>,
     /// How a ledger begins that several found; `None` if this machine founds a new one alone.
-    pub founding: Option<Founding>,
-}
-
-/// The beginning of a ledger that several machines found.
-#[derive(Clone)]
-pub struct Founding {
-    /// What all of them begin with.
-    pub genesis: Genesis,
-    /// The salt of this machine's onions, as in its [`founder`].
-    pub salt: [u8; 32],
-}
-
-impl fmt::Debug for Founding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Founding").field("genesis", &self.genesis.chain()).finish_non_exhaustive()
-    }
+    pub founding: Option<Genesis>,
 }
 
 /// What a machine with this key says of itself to those with whom it founds a ledger.
@@ -166,24 +153,25 @@ impl Embedded {
     ) -> Result<Self, LedgerError> {
         let Options { key, params, host } = options;
         let key = Zeroizing::new(key);
-        let (salt, now_ms) = (host.random(), host.now_ms());
+        let (random, now_ms) = (host.random(), host.now_ms());
         let founding = together.as_ref().and_then(|(_, together)| together.founding.clone());
+        let own_salt = together.as_ref().and_then(|(_, together)| together.salt);
         let executing = host.clone();
         let opening = move || -> Result<_, LedgerError> {
             let signing = SigningKey::from_bytes(&key);
             if !file.is_founded()? {
                 let own = AccountId(signing.verifying_key().to_bytes());
-                let Founding { genesis, salt } = founding.unwrap_or_else(|| {
-                    let genesis =
-                        sequencer::genesis(own, &mut Onions::new(&key, salt), params, now_ms);
-                    Founding { genesis, salt }
+                let salt = own_salt.unwrap_or(random);
+                let genesis = founding.unwrap_or_else(|| {
+                    sequencer::genesis(own, &mut Onions::new(&key, salt), params, now_ms)
                 });
                 let (block, update) = sequencer::first_block(&genesis, &signing)?;
                 file.write_genesis(&genesis, &block, &update, &salt)?;
             }
             let contents = file.check()?;
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
-            let maker = Maker::new(executor, Onions::new(&key, contents.salt), Arc::new(signing));
+            let onions = Onions::new(&key, own_salt.unwrap_or(contents.salt));
+            let maker = Maker::new(executor, onions, Arc::new(signing));
             Ok((maker, contents.chain))
         };
         let (maker, chain) = host.blocking(opening).await?;

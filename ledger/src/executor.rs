@@ -37,7 +37,8 @@ use symbolon_protocol::{
         beacon::Onions,
         block::{Block, BlockInputs, Genesis, SignedHeader},
         execute::{self, BlockBuilder, Executed, Pushed},
-        rows::{Chain, Chains, Table as _},
+        commit::Validators,
+        rows::{Chain, Chains, PastSets, Table as _},
         state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
         tree::{self, Range},
@@ -209,6 +210,16 @@ impl Executor {
         let rows = self.rows()?;
         let chain = rows.get(Chains, &());
         rows.checked(chain)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
+    }
+
+    /// The validators that committed the last block.
+    pub(crate) fn parents(&self) -> Result<Validators, LedgerError> {
+        let rows = self.rows()?;
+        let past = rows.get(PastSets, &self.tip().header.header.height);
+        match rows.checked(past)? {
+            Some(past) => Ok(past.validators),
+            None => Ok(self.chain_row()?.validators),
+        }
     }
 
     /// When the next rule is due, in milliseconds since the Unix epoch.

@@ -401,6 +401,9 @@ fn crowded() -> World {
         treasury: zero,
         deposits: zero,
         collateral: zero,
+        stake: zero,
+        unbonding: zero,
+        rewards: zero,
         issued,
     };
     rows.put(PoolsTable, &(), &pools);

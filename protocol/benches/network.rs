@@ -160,6 +160,9 @@ impl World {
             treasury: zero,
             deposits: zero,
             collateral: zero,
+            stake: zero,
+            unbonding: zero,
+            rewards: zero,
             issued: Amount(storage + held),
         };
         rows.put(PoolsTable, &(), &pools);

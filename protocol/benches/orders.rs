@@ -198,6 +198,9 @@ fn delivered() -> (MemoryState, Onions) {
         treasury: zero,
         deposits: zero,
         collateral: zero,
+        stake: zero,
+        unbonding: zero,
+        rewards: zero,
         issued,
     };
     rows.put(PoolsTable, &(), &pools);

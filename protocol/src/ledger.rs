@@ -40,6 +40,7 @@ pub mod rows;
 mod sale;
 mod signing;
 pub mod slots;
+mod stake;
 pub mod state;
 pub mod statement;
 pub mod status;

@@ -32,7 +32,8 @@ GIVEN_MAX, COVERED_MAX, EVENTS_OF_ORDER = 16, 256, 69
 CODES = {name: place for place, (_, name, _) in enumerate(TYPES["Status"][1])}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
-    KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS, REDEMPTIONS = range(1, 33)
+    KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS, REDEMPTIONS, VALIDATORS, RANKS, \
+    DELEGATIONS, UNBONDINGS, PAST_SETS, DUTIES = range(1, 39)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
@@ -40,6 +41,8 @@ ROWS = {
     REVOCATIONS: "Revocation", ORDERS_OF: "Nothing", ROOTS: "Root", WINDOWS: "Nothing", LEAVES: "Leave",
     LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing", CARES: "Care", REPAIRS: "Repair",
     SALES: "Sold", MANDATES: "b16", DRAWS: "Draw", ANSWERS: "Answer", REDEMPTIONS: "Redemption",
+    VALIDATORS: "ValidatorRow", RANKS: "Nothing", DELEGATIONS: "Delegation", UNBONDINGS: "Unbonding",
+    PAST_SETS: "PastSet", DUTIES: "Duties",
 }
 
 
@@ -78,6 +81,9 @@ class State:
         return sorted(key[1:] for key in self.rows if key.startswith(start))
 
 
+POOLED = ("storage", "repair", "treasury", "deposits", "collateral", "stake", "unbonding", "rewards")
+
+
 # Genesis.
 
 RANGES = {
@@ -90,6 +96,10 @@ RANGES = {
     "collateral_epochs": (0, 1000),
     "repair_price": (0, PRICE_MAX), "allowance": (0, PRICE_MAX), "miss_penalty_bp": (0, BP), "silence_penalty_bp": (0, BP),
     "capacity_deposit": (0, PRICE_MAX), "listing_bond_bp": (0, 10 * BP), "complaint_bond": (0, PRICE_MAX),
+    "validators_max": (0, 128), "stake_min": (0, PRICE_MAX), "stake_unit": (1, PRICE_MAX), "power_cap_bp": (1, BP),
+    "commission_max_bp": (0, BP), "commission_rise_bp": (0, BP), "turn_penalty": (0, PRICE_MAX),
+    "turns_missed_max": (1, 1000), "jail_ms": (0, 30 * DAY_MS), "equivocation_penalty_bp": (0, BP),
+    "unbonding_ms": (1000, 36_500 * DAY_MS), "validators_fee_bp": (0, BP),
 }
 
 
@@ -101,6 +111,9 @@ def genesis(data):
             raise No(name)
     if of["params"]["allowance_growth_bp"] > of["params"]["storage_fee_bp"]:
         raise No("allowance_growth_bp")
+    is_play = of["params"]["faucet"] > 0 or of["params"]["validators_max"] == 0
+    if not is_play and of["params"]["trusting_ms"] >= of["params"]["unbonding_ms"]:
+        raise No("trusting_ms")
     validators_hold(of["validators"])
     if len(of["onions"]) != len(of["validators"]["members"]):
         raise No("Onions")
@@ -111,9 +124,12 @@ def genesis(data):
         "time_ms": of["time_ms"], "height": 0, "epoch": 0, "counted_ms": 0, "late_blocks": 0,
         "gap_from_ms": of["time_ms"], "gap_until_ms": of["time_ms"],
         "beacon": {"next_tick": 0, "value": ZERO, "onions": [
-            {"number": 0, "layer": one["outermost"], "next_tick": 0, "next": one["next"]} for one in of["onions"]]},
+            {"number": 0, "own": 0, "layer": one["outermost"], "next_tick": 0, "next": one["next"]}
+            for one in of["onions"]]},
+        "epoch_power": power(of["validators"]), "set_from": 0,
     })
-    state.put(POOLS, b"", dict.fromkeys(("storage", "repair", "treasury", "deposits", "collateral", "issued"), 0))
+    state.put(POOLS, b"", dict.fromkeys((*POOLED, "issued"), 0))
+    stake.found(state, of["params"], of)
     return state
 
 
@@ -348,11 +364,13 @@ UNITS = {
     "SetCare": lambda action: len(action["deals"]), "ClaimRepair": lambda action: 1,
     "List": lambda action: 5, "Order": lambda action: 1, "PostRelease": lambda action: 5,
     "CoverListing": lambda action: len(action["deals"]), "Complain": lambda action: 5, "AnswerCell": lambda action: 5,
+    "ReportEquivocation": lambda action: 2,
 }
 WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
-    "Redeem": lambda action: 1,
+    "Redeem": lambda action: 1, "JoinValidators": lambda action: 4, "Delegate": lambda action: 1,
+    "Undelegate": lambda action: 1,
     "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]) if action["caretakers"] else 0,
 }
 NONE = lambda action: 0
@@ -379,6 +397,8 @@ def receivers(action):
         return {action["to"]}
     if kind == "RegisterNode":
         return {action["payout"]}
+    if kind == "JoinValidators":
+        return {action["operator"]}
     return {split["account"] for split in action["terms"]["splits"]} if kind == "List" else set()
 
 
@@ -408,11 +428,15 @@ class Block:
         if facts["time_ms"] < chain["time_ms"]:
             raise No("TimeBackwards")
         parent_ms = chain["time_ms"]
-        last_holds(chain["height"], chain["validators"], facts["last"])
+        past = self.state.get(PAST_SETS, big(chain["height"]))
+        last_holds(chain["height"], past["validators"] if past else chain["validators"], facts["last"])
+        self.committing = {"members": [dict(one) for one in chain["validators"]["members"]]}
         chain["height"] += 1
         chain["time_ms"] = facts["time_ms"]
+        epoch = chain["epoch"]
         self.count_time(parent_ms)
         self.reveal(facts["proposer"], facts["reveal"])
+        stake.begin(self, facts, epoch < chain["epoch"])
         self.close_due(parent_ms)
         self.pick_previews()
         self.forget_seen()
@@ -468,6 +492,11 @@ class Block:
         params, kind = self.chain["params"], action["_"]
         there = kind == "RegisterNode" and self.state.has(NODES, sender) \
             or kind == "SetRoot" and self.state.has(ROOTS, sender)
+        if kind == "Delegate":
+            row = self.state.get(VALIDATORS, action["validator"])
+            there = row and row["operator"] == sender or self.state.has(DELEGATIONS, action["validator"] + sender)
+        if kind == "Undelegate":
+            there = self.state.has(UNBONDINGS, stake.unbonding_key(self, action["validator"], sender))
         weight = 0 if there else WEIGHTS.get(kind, NONE)(action)
         if kind == "SetCare" and action["caretakers"]:
             weight -= sum(care_weight(len(one["pads"])) for one in action["deals"]
@@ -758,6 +787,7 @@ class Block:
         if of["change"]:
             outward(of["change"]["last"], (onion["number"] + 1) * ONION, onion, layers)
             onion["number"] += 1
+            onion["own"] += 1
             onion["layer"], onion["next"] = onion["next"], of["change"]["next"]
         outward(of["layer"], tick + 1, onion, layers)
         others = [one["layer"] for place, one in enumerate(beacon["onions"]) if place != proposer]
@@ -1066,13 +1096,17 @@ class Block:
         self.state.put(SEEN, key, {"digest": transaction_digest(of), "height": height})
         self.state.put(SEEN_UNTIL, big(of["valid_until"]) + key, {})
         self.bytes += len(data)
-        self.move(of_account(sender), {"_": "treasury"}, fee, {"_": "fee"})
+        shared = part(fee, self.chain["params"]["validators_fee_bp"])
+        self.move(of_account(sender), {"_": "treasury"}, fee - shared, {"_": "fee"})
+        self.move(of_account(sender), {"_": "rewards"}, shared, {"_": "fee"})
         self.bind(sender, deposit)
         apply()
 
     def spends(self, sender, action):
         """What an action takes from its sender's balance; None if that cannot be computed."""
         if action["_"] == "Transfer":
+            return action["amount"]
+        if action["_"] in ("JoinValidators", "Delegate"):
             return action["amount"]
         if action["_"] == "Order":
             return action["price"]
@@ -1129,12 +1163,15 @@ class Block:
             raise No("FeeNotCovered")
 
     def finish(self):
+        if self.chain["validators"] != self.committing:
+            past = {"validators": self.committing, "from": self.chain["set_from"], "until_ms": self.now}
+            self.state.put(PAST_SETS, big(self.chain["height"]), past)
+            self.chain["set_from"] = self.chain["height"] + 1
         self.state.put(CHAIN, b"", self.chain)
         self.state.put(POOLS, b"", self.pools)
         money = sum(self.state.get(ACCOUNTS, key)["balance"] for key in self.state.keys(ACCOUNTS))
         money += sum(self.state.get(HOLDS, key)["amount"] for key in self.state.keys(HOLDS))
-        money += self.pools["storage"] + self.pools["repair"] + self.pools["treasury"] + self.pools["deposits"]
-        money += self.pools["collateral"]
+        money += sum(self.pools[name] for name in POOLED)
         if money != self.pools["issued"]:
             raise Broken("money was made or lost")
         return self.state, state_root(self.state.rows.items())
@@ -1231,7 +1268,7 @@ def register_node(block, sender, action):
     return bad, apply
 
 
-def stake(block, sender, action):
+def stake_node(block, sender, action):
     bad, node = set(), block.state.get(NODES, action["node"])
     if action["amount"] == 0:
         bad.add("BadField")
@@ -1249,7 +1286,7 @@ def stake(block, sender, action):
     return bad, apply
 
 
-def unstake(block, sender, action):
+def unstake_node(block, sender, action):
     bad, node, amount = set(), block.state.get(NODES, sender), action["amount"]
     if amount == 0:
         bad.add("BadField")
@@ -2474,11 +2511,14 @@ def set_root(block, sender, action):
     return bad, lambda: block.state.put(ROOTS, sender, {"version": expected + 1, "blob": action["blob"]})
 
 
-ACTIONS = {
+# Imported here, since it needs what stands above.
+import stake  # noqa: E402
+
+ACTIONS = stake.ACTIONS | {
     "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
     "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
     "SetCare": set_care, "ClaimRepair": claim_repair, "CollectRepair": collect_repair,
-    "RetireNode": retire_node, "Stake": stake, "Unstake": unstake,
+    "RetireNode": retire_node, "Stake": stake_node, "Unstake": unstake_node,
     "OpenVault": open_vault, "RotateVault": rotate_vault, "List": list_for_sale, "Preview": post_preview,
     "EndListing": end_listing, "Order": place_order, "PostRelease": post_release, "Acknowledge": acknowledge,
     "CoverListing": cover_listing, "Complain": complain, "AnswerCell": answer_cell,
@@ -2569,7 +2609,7 @@ class History:
         header = {
             "chain": chain["id"], "height": chain["height"], "parent": self.parent, "facts": facts,
             "transactions_root": transactions_root(transactions), "events_root": events_root(block.events),
-            "state_root": root, "validators": validators_hash(chain["validators"]),
+            "state_root": root, "validators": validators_hash(block.committing),
             "next_validators": validators_hash(chain["validators"]),
         }
         digest = header_digest(header)
@@ -2577,7 +2617,7 @@ class History:
             return "OtherHeader"
         if digest.hex() != case["digest"]:
             return "OtherDigest"
-        commit_holds(header, signed_header["commit"], chain["validators"])
+        commit_holds(header, signed_header["commit"], block.committing)
         events = unfolded(case["events"])
         if encode("[Event]", block.events) != events or decode("[Event]", events) != block.events:
             return "OtherEvents"
@@ -2636,7 +2676,8 @@ def run_turns(case):
 
 
 VECTORS = {
-    "ledger/last.json": run_last, "ledger/turns.json": run_turns,
+    "ledger/last.json": run_last, "ledger/turns.json": run_turns, "ledger/stake.json": History,
+    "ledger/turns_missed.json": History, "ledger/equivocation.json": History,
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,
     "ledger/sales.json": History, "ledger/due.json": History, "ledger/vaults.json": History, "ledger/kept.json": History,

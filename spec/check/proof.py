@@ -119,7 +119,7 @@ def challenges(seed, slots, longest, slot_bytes, length_of):
 # The state tree.
 
 NOTHING = bytes(32)
-KEY_MAX = 72
+KEY_MAX = 80
 
 
 @functools.lru_cache(maxsize=1 << 16)

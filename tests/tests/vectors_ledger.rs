@@ -2,31 +2,36 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
+use ed25519_dalek::SigningKey;
 use serde_json::Value;
+use symbolon_audit::Auditor;
 use symbolon_protocol::{
     Amount, Decode, Encode,
-    id::{Hash, unhex},
+    id::{AccountId, Hash, unhex},
     ledger::{
         Params,
         block::{
-            BlockInputs, Event, Genesis, GenesisError, SignedHeader, events_root, transactions_root,
+            Block, BlockInputs, Event, Genesis, GenesisError, SignedHeader, events_root,
+            transactions_root,
         },
-        commit::Validators,
+        commit::{Commit, CommitSignature, Validators},
         deal_cost,
         execute::{self, BlockBuilder, BlockError, Executed, Pushed},
+        last::LastCommit,
         light::{LightError, Trusted},
-        rows::{Chains, Node},
+        rows::{Chains, Node, PastSets},
         sheet, slot_rate,
         state::{MemoryState, StateExt},
         transaction::Transaction,
         tree,
     },
+    signature,
 };
 
 /// Files of ledgers, block by block. Most of what they try is refused.
-const HISTORIES: [&str; 16] = [
+const HISTORIES: [&str; 17] = [
     "history.json",
     "accounts.json",
     "chance.json",
@@ -43,10 +48,11 @@ const HISTORIES: [&str; 16] = [
     "claims.json",
     "claimants.json",
     "collateral.json",
+    "equivocation.json",
 ];
 
 /// The same of what comes by itself, with time: most of it is not refused.
-const COURSES: [&str; 8] = [
+const COURSES: [&str; 10] = [
     "answers.json",
     "faults.json",
     "lasting.json",
@@ -55,6 +61,8 @@ const COURSES: [&str; 8] = [
     "dying.json",
     "resting.json",
     "vaults.json",
+    "stake.json",
+    "turns_missed.json",
 ];
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -112,7 +120,7 @@ fn variant(error: &BlockError) -> String {
 
 fn first_word(error: &impl std::fmt::Debug) -> String {
     let words = format!("{error:?}");
-    words.split([' ', '{']).next().unwrap_or_default().into()
+    words.split([' ', '{', '(']).next().unwrap_or_default().into()
 }
 
 /// What is kept of a block besides its transactions: the signed header, and what happened.
@@ -120,14 +128,18 @@ fn check_header(vector: &Value, state: &MemoryState, parent: Hash, executed: &Ex
     let signed: SignedHeader = decode(text(vector, "header"));
     let chain = state.get(Chains, &()).unwrap();
     let header = &signed.header;
-    signed.commit.verify(header, &chain.validators).unwrap();
+    // A set that was followed by another one is kept.
+    let past = state.get(PastSets, &chain.height).map(|past| past.validators);
+    let validators = past.unwrap_or_else(|| chain.validators.clone());
+    signed.commit.verify(header, &validators).unwrap();
     assert_eq!((header.chain, header.height, header.parent), (chain.id, chain.height, parent));
     assert_eq!(header.facts, decode::<BlockInputs>(text(vector, "facts")));
     assert_eq!(header.transactions_root, transactions_root(&transactions(vector)));
     assert_eq!(header.state_root, executed.state_root);
     assert_eq!(header.events_root, events_root(&executed.events));
-    let validators = chain.validators.hash();
-    assert_eq!((header.validators, header.next_validators), (validators, validators));
+    let hashes = (validators.hash(), chain.validators.hash());
+    assert_eq!((header.validators, header.next_validators), hashes);
+    assert_eq!(executed.next_validators, chain.validators);
     assert_eq!(header.digest().to_string(), text(vector, "digest"));
     assert_eq!(executed.events, decode::<Vec<Event>>(text(vector, "events")));
     header.digest()
@@ -181,6 +193,59 @@ fn what_comes_with_time() {
     for file in COURSES {
         let (accepted, _) = replay(file);
         assert!(0 < accepted, "{file}: nothing happens");
+    }
+}
+
+/// A commit of a block by those that its child says, with keys that are small numbers.
+fn commit(parent: &SignedHeader, set: &Validators, last: LastCommit) -> Commit {
+    let keys: BTreeMap<AccountId, SigningKey> = (0..=200)
+        .map(|number| SigningKey::from_bytes(&[number; 32]))
+        .map(|key| (AccountId(key.verifying_key().to_bytes()), key))
+        .collect();
+    let digest = Commit::digest(&parent.header, last.round);
+    let members = set.members.iter().enumerate().filter(|(place, _)| last.has(*place));
+    let signatures = members.map(|(place, member)| CommitSignature {
+        validator: u16::try_from(place).unwrap(),
+        signature: signature::sign(&keys[&member.key], &digest),
+    });
+    Commit { round: last.round, signatures: signatures.collect() }
+}
+
+/// The auditor's own books of validators, over blocks in which they join, miss their turns, lose and leave.
+#[test]
+fn the_auditor_follows_the_validators() {
+    for file in ["chance.json", "stake.json", "turns_missed.json", "equivocation.json"] {
+        let (mut books, mut parent) = (None::<Auditor>, None::<(SignedHeader, Validators)>);
+        let mut state = MemoryState::default();
+        for vector in vectors(file).iter().filter(|vector| text(vector, "outcome") == "ok") {
+            let (header, set, last, applied, events) = if vector.get("genesis").is_some() {
+                let genesis: Genesis = decode(text(vector, "genesis"));
+                let executed = execute::genesis(&genesis);
+                state = MemoryState::default();
+                state.commit(&executed.update);
+                books = Some(Auditor::of(&genesis));
+                let header = genesis.header(&executed);
+                let digest = LastCommit { round: 0, signers: [255; 16] };
+                let set = genesis.validators.clone();
+                let unsigned = Commit { round: 0, signatures: Vec::new() };
+                let unsigned = SignedHeader { header, commit: unsigned };
+                let signed = SignedHeader { commit: commit(&unsigned, &set, digest), ..unsigned };
+                (signed, set, None, Vec::new(), executed.events)
+            } else {
+                let facts: BlockInputs = decode(text(vector, "facts"));
+                let set = state.get(Chains, &()).unwrap().validators;
+                let executed = execute::replay(&state, &facts, &transactions(vector)).unwrap();
+                state.commit(&executed.update);
+                let last = facts.last.zip(parent.as_ref());
+                let last = last.map(|(last, (parent, set))| commit(parent, set, last));
+                let header = decode(text(vector, "header"));
+                (header, set, last, transactions(vector), executed.events)
+            };
+            let block = Block { header: header.clone(), last, transactions: applied, events };
+            let taken = books.as_mut().unwrap().take(&block);
+            assert_eq!(taken, Ok(()), "{file}: {}", text(vector, "name"));
+            parent = Some((header, set));
+        }
     }
 }
 

@@ -756,8 +756,8 @@ fn bent_keys() -> Vec<Value> {
             let other = json!(["0107", null]);
             case["rows"].as_array_mut().unwrap().push(other);
         }),
-        bent(own(), "a key of 73 bytes", "no row has such a key", "Outside", |case| {
-            case["rows"][0][0] = json!("01".repeat(73));
+        bent(own(), "a key of 81 bytes", "no row has such a key", "Outside", |case| {
+            case["rows"][0][0] = json!("01".repeat(81));
         }),
     ]
 }
@@ -790,9 +790,9 @@ fn malformed() -> Vec<Value> {
         bend("an empty side", "only a whole tree has no rows", |case| {
             case["proof"] = json!("0400000200");
         }),
-        bent(gone(), "a leaf with a key of 73 bytes", "no row has one", "Malformed", |case| {
+        bent(gone(), "a leaf with a key of 81 bytes", "no row has one", "Malformed", |case| {
             change_part(case, SHOWN, 0, |part| {
-                part.splice(1..4, [&[73][..], &[1; 73]].concat());
+                part.splice(1..4, [&[81][..], &[1; 81]].concat());
             });
         }),
         bent(gone(), "a key that is cut", "its length is in front of it", "Malformed", |case| {
@@ -845,9 +845,9 @@ fn bent_branches() -> Vec<Value> {
     for (name, why, bit, outcome) in [
         ("a branch before its keys differ", "both keys have a zero there", 14, "Stray"),
         ("a branch after its keys differ", "they differ before it", 16, "Stray"),
-        ("the last bit that a key can have", "these keys are shorter", 575, "Stray"),
-        ("a bit that no key has", "a key has 576 bits at most", 576, "Bits"),
-        ("the last bit of all", "a key has 576 bits at most", 65535, "Bits"),
+        ("the last bit that a key can have", "these keys are shorter", 639, "Stray"),
+        ("a bit that no key has", "a key has 640 bits at most", 640, "Bits"),
+        ("the last bit of all", "a key has 640 bits at most", 65535, "Bits"),
     ] {
         let mut case = both();
         set_bit(&mut case, 0, bit);

@@ -238,6 +238,14 @@ fn words(reason: &Reason) -> String {
         Reason::Bond { listing } => format!("bond of listing {}", short(listing)),
         Reason::Complaint { order } => format!("bond of a complaint about order {}", short(order)),
         Reason::Collateral { node } => format!("collateral of node {}", short(node)),
+        Reason::Stake { validator } => format!("stake on validator {}", short(validator)),
+        Reason::MissedTurn { validator } => {
+            format!("a turn that validator {} missed", short(validator))
+        }
+        Reason::Equivocation { validator } => {
+            format!("validator {} signed two things that exclude each other", short(validator))
+        }
+        Reason::Reward { validator } => format!("fees, validator {}", short(validator)),
         Reason::Silent { node, order } => {
             format!("silence of custodian {} about order {}", short(node), short(order))
         }

@@ -11,7 +11,6 @@ use symbolon_protocol::{
         Status,
         block::Block,
         execute::Executed,
-        last::{LastCommit, needs_last},
         transaction::Transaction,
     },
 };
@@ -132,8 +131,7 @@ impl Ledger for Books {
         };
         let time_ms = now.within(parent.facts.time_ms, LedgerTime::NEVER);
         let mut facts = maker.executor.inputs(&mut maker.onions, place, time_ms)?;
-        let last = needs_last(parent.height, &validators).then(|| tip.header.commit.clone());
-        facts.last = last.as_ref().map(LastCommit::of);
+        let last = maker.parents_commit(&mut facts)?;
         let candidates = std::mem::take(&mut self.candidates);
         let batch = candidates.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.maker.executor.execute(&facts, batch, true)?;

@@ -11,9 +11,10 @@ use symbolon_protocol::{
     ledger::{
         Params,
         beacon::Onions,
-        block::{Block, Genesis, SignedHeader},
+        block::{Block, BlockInputs, Genesis, SignedHeader},
         commit::{Commit, Validators},
         execute::{self, Executed},
+        last::{LastCommit, needs_last},
         state::Update,
     },
     limits::BLOCK_BYTES_MAX,
@@ -147,6 +148,18 @@ impl Maker {
         Self { executor, onions, key }
     }
 
+    /// Says in the facts of the next block how its parent was committed, if it has to, and gives the commit that shows it.
+    pub(super) fn parents_commit(
+        &self,
+        facts: &mut BlockInputs,
+    ) -> Result<Option<Commit>, LedgerError> {
+        let tip = self.executor.tip();
+        let is_needed = needs_last(tip.header.header.height, &self.executor.parents()?);
+        let last = is_needed.then(|| tip.header.commit.clone());
+        facts.last = last.as_ref().map(LastCommit::of);
+        Ok(last)
+    }
+
     /// The key with which it signs.
     pub(super) fn signing_key(&self) -> SigningKey {
         SigningKey::clone(&self.key)
@@ -168,7 +181,8 @@ impl Maker {
         let tip = self.executor.tip();
         let parent = &tip.header.header;
         let time_ms = now_ms.within(parent.facts.time_ms, LedgerTime::NEVER);
-        let facts = self.executor.inputs(&mut self.onions, 0, time_ms)?;
+        let mut facts = self.executor.inputs(&mut self.onions, 0, time_ms)?;
+        let last = self.parents_commit(&mut facts)?;
         let transactions = batch.iter().map(|one| (&one.transaction, one.bytes, &one.signatures));
         let draft = self.executor.execute(&facts, transactions, false)?;
         let block = match draft.block {
@@ -177,7 +191,7 @@ impl Maker {
                 let header = parent.next(facts, &applied, &executed);
                 let header = SignedHeader::build(header, &self.key);
                 let Executed { update, events, .. } = executed;
-                let block = Block { header, last: None, transactions: applied, events };
+                let block = Block { header, last, transactions: applied, events };
                 self.executor.commit(&block, &update)?;
                 Some(block)
             }

@@ -70,7 +70,7 @@ impl Executor {
         let tip = self.tip();
         let parent = &tip.header.header;
         let rows = self.rows()?;
-        let committed_by = self.chain_row()?.validators;
+        let committed_by = self.parents()?;
         if check_last(parent, &committed_by, &header.facts, last).is_err() {
             return Ok(Judged::Invalid);
         }

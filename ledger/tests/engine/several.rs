@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use crate::common::{balance, key, transaction, transfer};
-use symbolon_ledger::{EPOCHS_KEPT, Embedded, Founding, Ledger, Options, Together, founder};
+use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, Options, Together, founder};
 use symbolon_net::{Endpoint, Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
     Amount, LedgerTime,
@@ -116,9 +116,9 @@ impl Machines {
         self.starts += 1;
         let host = Host::seeded(self.starts, BEGIN_MS + self.elapsed_ms());
         let options = Options { key, params: Params::development(), host: host.clone() };
-        let founding = Some(Founding { genesis: self.genesis.clone(), salt: SALT });
+        let (founding, salt) = (Some(self.genesis.clone()), Some(SALT));
         let addresses = self.addresses.clone();
-        let together = Together { endpoint: endpoint.clone(), addresses, founding };
+        let together = Together { endpoint: endpoint.clone(), addresses, salt, founding };
         let embedded = Embedded::open_together(&self.folder(at), options, EPOCHS_KEPT, together)
             .await
             .unwrap();

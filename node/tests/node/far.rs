@@ -254,6 +254,9 @@ fn rows_of(owner: AccountId, slots: &[Slot]) -> Update {
         treasury: zero,
         deposits: zero,
         collateral: zero,
+        stake: zero,
+        unbonding: zero,
+        rewards: zero,
         issued: money,
     };
     update.rows.insert(PoolsTable::key(&()), Some(pools.to_bytes()));

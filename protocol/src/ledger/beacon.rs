@@ -53,6 +53,8 @@ record! {
     pub struct Onion {
         /// Which onion `layer` is of: the ticks of onion `n` begin with `65536 * n`.
         pub number: u64,
+        /// Which of the validator's own onions that is.
+        pub own: u64,
         /// The newest layer that it has revealed. Before the first one, the outermost value of its onion.
         pub layer: Hash,
         /// The first tick whose layer is not known: the layers from there on hash outward to `layer`.
@@ -83,12 +85,7 @@ impl Values {
 impl Beacon {
     /// Before the first block: the onions that the validators begin with.
     pub(super) fn new(starts: &[OnionStart]) -> Self {
-        let onions = starts.iter().map(|start| Onion {
-            number: 0,
-            layer: start.outermost,
-            next_tick: 0,
-            next: start.next,
-        });
+        let onions = starts.iter().map(|start| Onion::begin(start, 0, 0));
         Self { next_tick: 0, value: Hash([0; 32]), onions: onions.collect() }
     }
 
@@ -129,6 +126,12 @@ impl Beacon {
 }
 
 impl Onion {
+    /// The onion of a validator that enters the set: its own number `own` of this start, in onion `number`.
+    pub(super) fn begin(start: &OnionStart, number: u64, own: u64) -> Self {
+        let next_tick = number.saturating_mul(ONION_TICKS);
+        Self { number, own, layer: start.outermost, next_tick, next: start.next }
+    }
+
     /// With what a block of this tick reveals, and the layers of the ticks from `from` on.
     fn advance(
         &self,
@@ -142,8 +145,8 @@ impl Onion {
             (Some(1), Some(OnionChange { last, next })) => {
                 let border = (self.number + 1) * ONION_TICKS;
                 layers = between((&onion.layer, onion.next_tick), (&last, border), from)?;
-                onion =
-                    Self { number: onion.number + 1, layer: onion.next, next_tick: border, next };
+                let (number, own) = (onion.number + 1, onion.own + 1);
+                onion = Self { number, own, layer: onion.next, next_tick: border, next };
             }
             _ => return Err(BlockError::WrongReveal),
         }

@@ -146,6 +146,12 @@ choice! {
         Deposits = 6,
         /// The collateral of all nodes, with the pay that is withheld.
         Collateral = 7,
+        /// The stake of all validators.
+        Stake = 8,
+        /// Stake that was taken back, and is still bound.
+        Unbonding = 9,
+        /// The fees that validators share at the next epoch.
+        Rewards = 10,
     }
 }
 
@@ -204,6 +210,26 @@ choice! {
         Complaint = 12 {
             /// About which order.
             order: OrderId,
+        },
+        /// Stake was placed, taken back or paid out.
+        Stake = 16 {
+            /// On which validator.
+            validator: AccountId,
+        },
+        /// A validator missed its turn to propose a block.
+        MissedTurn = 17 {
+            /// Which validator.
+            validator: AccountId,
+        },
+        /// A validator signed two things that exclude each other.
+        Equivocation = 18 {
+            /// Which validator.
+            validator: AccountId,
+        },
+        /// A validator's part of the fees.
+        Reward = 19 {
+            /// Which validator.
+            validator: AccountId,
         },
         /// A custodian kept silent about an order, and its buyer got nothing.
         Silent = 15 {
@@ -357,6 +383,16 @@ choice! {
             order: OrderId,
             /// The deal whose nodes keep it.
             deal: DealId,
+        },
+        /// A validator missed so many turns that it is in the set no longer.
+        ValidatorJailed = 27 {
+            /// The validator.
+            validator: AccountId,
+        },
+        /// A validator signed two things that exclude each other, and is one no longer.
+        ValidatorBarred = 28 {
+            /// The validator.
+            validator: AccountId,
         },
     }
 }

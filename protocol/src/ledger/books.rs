@@ -12,12 +12,14 @@ use crate::{
     id::{AccountId, ChainId},
     ledger::{
         block::{Event, Place, Reason},
+        commit::Validators,
         rows::{
             Account, Accounts, Answers, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue,
-            DealsOf, Degraded, Draws, Hold, HoldKey, Holds, Joins, KeptUntil, Leaves, Listings,
-            ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf, Pools, PoolsTable,
-            Redemptions, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil, Slots, Table,
-            Vaults, Windows,
+            DealsOf, Degraded, Delegations, Draws, DutiesTable, Hold, HoldKey, Holds, Joins,
+            KeptUntil, Leaves, Listings, ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf,
+            PastSet, PastSets, Pools, PoolsTable, Ranks, Redemptions, Repairs, Revocations, Roots,
+            Sales, SeenTable, SeenUntil, Slots, Table, Unbondings, ValidatorsTable, Vaults,
+            Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -65,7 +67,13 @@ no_money!(
     Mandates,
     Draws,
     Answers,
-    Redemptions
+    Redemptions,
+    ValidatorsTable,
+    Ranks,
+    Delegations,
+    Unbondings,
+    PastSets,
+    DutiesTable
 );
 
 /// The ledger during a block: the rows before it, and the changes.
@@ -75,6 +83,8 @@ pub(super) struct Books<'a, S: State + ?Sized> {
     rows: Overlay<'a, S>,
     /// The ledger's own row, written when the books are closed.
     pub(super) chain: Chain,
+    /// The validators that commit the block.
+    validators: Validators,
     pools: Pools,
     pools_before: Pools,
     events: Vec<Event>,
@@ -99,6 +109,9 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             treasury: zero,
             deposits: zero,
             collateral: zero,
+            stake: zero,
+            unbonding: zero,
+            rewards: zero,
             issued: zero,
         };
         Self::with(base, chain, pools)
@@ -108,6 +121,7 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         Self {
             base,
             rows: Overlay::new(base),
+            validators: chain.validators.clone(),
             chain,
             pools,
             pools_before: pools,
@@ -325,7 +339,10 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             | Place::Repair
             | Place::Treasury
             | Place::Deposits
-            | Place::Collateral => {
+            | Place::Collateral
+            | Place::Stake
+            | Place::Unbonding
+            | Place::Rewards => {
                 let pool = self.pool(place);
                 *pool = pool.checked_sub(amount).expect(THERE);
             }
@@ -352,7 +369,10 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             | Place::Repair
             | Place::Treasury
             | Place::Deposits
-            | Place::Collateral => {
+            | Place::Collateral
+            | Place::Stake
+            | Place::Unbonding
+            | Place::Rewards => {
                 let pool = self.pool(place);
                 *pool = pool.checked_add(amount).expect(FITS);
             }
@@ -366,6 +386,9 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
             Place::Treasury => &mut self.pools.treasury,
             Place::Deposits => &mut self.pools.deposits,
             Place::Collateral => &mut self.pools.collateral,
+            Place::Stake => &mut self.pools.stake,
+            Place::Unbonding => &mut self.pools.unbonding,
+            Place::Rewards => &mut self.pools.rewards,
             Place::Outside | Place::Account { .. } | Place::Hold { .. } => {
                 unreachable!("only pools are asked for")
             }
@@ -377,6 +400,13 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     /// # Panics
     /// If the changed rows do not agree with the change of the issued amount.
     pub(super) fn close(mut self) -> (Update, Vec<Event>) {
+        if self.chain.validators != self.validators {
+            let validators = self.validators.clone();
+            let (from, until_ms) = (self.chain.set_from, self.chain.time_ms);
+            let set = PastSet { validators, from, until_ms };
+            self.rows.put(PastSets, &self.chain.height, &set);
+            self.chain.set_from = self.chain.height + 1;
+        }
         self.rows.put(Chains, &(), &self.chain);
         self.rows.put(PoolsTable, &(), &self.pools);
         let (mut before, mut after) = (Sum::of(&self.pools_before), Sum::of(&self.pools));
@@ -399,6 +429,16 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
         &self.chain.id
     }
 
+    /// The validators that commit the block.
+    pub(super) fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// The fees that wait for the validators.
+    pub(super) fn rewards(&self) -> Amount {
+        self.pools.rewards
+    }
+
     /// Time of the block.
     pub(super) fn now(&self) -> LedgerTime {
         self.chain.time_ms
@@ -411,8 +451,7 @@ struct Sum(Amount);
 impl Sum {
     fn of(pools: &Pools) -> Self {
         let mut sum = Self(Amount::ZERO);
-        let Pools { storage, repair, treasury, deposits, collateral, .. } = *pools;
-        for amount in [storage, repair, treasury, deposits, collateral] {
+        for amount in pools.places() {
             sum.put(amount);
         }
         sum
@@ -448,10 +487,9 @@ impl Sheet {
     /// Whether all places together hold the issued amount.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        let Pools { storage, repair, treasury, deposits, collateral, issued } = self.pools;
-        let places = [storage, repair, treasury, deposits, collateral, self.holds];
-        let total = places.iter().try_fold(self.accounts, |sum, &pool| sum.checked_add(pool));
-        total == Some(issued)
+        let places = self.pools.places().into_iter().chain([self.holds]);
+        let total = places.fold(Some(self.accounts), |sum, pool| sum?.checked_add(pool));
+        total == Some(self.pools.issued)
     }
 }
 

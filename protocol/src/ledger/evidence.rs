@@ -69,6 +69,19 @@ impl Evidence {
         chain: &ChainId,
         validators: &Validators,
     ) -> Result<AccountId, EvidenceError> {
+        self.judge(chain, |signer| validators.power_of(signer) > 0)
+    }
+
+    /// The key that it convicts, whether or not it is one of a validator.
+    pub fn signer(&self, chain: &ChainId) -> Result<AccountId, EvidenceError> {
+        self.judge(chain, |_| true)
+    }
+
+    fn judge(
+        &self,
+        chain: &ChainId,
+        is_member: impl Fn(&AccountId) -> bool,
+    ) -> Result<AccountId, EvidenceError> {
         let vote = |vote: &Vote| (vote.voter, Statement::of_vote(chain, vote), vote.signature);
         let proposal =
             |one: &Proposal| (one.proposer, Statement::of_proposal(chain, one), one.signature);
@@ -86,7 +99,7 @@ impl Evidence {
         if first.digest == second.digest {
             return Err(EvidenceError::Same);
         }
-        if validators.power_of(signer) == 0 {
+        if !is_member(signer) {
             return Err(EvidenceError::NotAMember);
         }
         for (key, statement, given) in &both {

@@ -29,9 +29,10 @@ use crate::{
         last::{self, LastError},
         listing, lost, nodes, order, place, proving, redemption, revocation, root,
         rows::{
-            AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, Seen, SeenTable, SeenUntil,
-            Table,
+            AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, PastSets, Seen, SeenTable,
+            SeenUntil, Table,
         },
+        stake,
         state::{MemoryState, State, StateExt, Update},
         status::Status,
         storage,
@@ -142,6 +143,7 @@ enum Effect {
     Root(root::Effect),
     Node(nodes::Effect),
     Storage(storage::Effect),
+    Stake(stake::Effect),
 }
 
 impl Effect {
@@ -154,6 +156,7 @@ impl Effect {
             Self::Order(order::Effect::Order { order, .. }) => order.amount,
             Self::Listing(effect) => effect.spends(),
             Self::Dispute(effect) => effect.spends(books),
+            Self::Stake(effect) => effect.spends(),
             _ => Amount::ZERO,
         }
     }
@@ -186,9 +189,16 @@ pub fn genesis(genesis: &Genesis) -> Executed {
         gap_from_ms: genesis.time_ms,
         gap_until_ms: genesis.time_ms,
         beacon: Beacon::new(&genesis.onions),
+        epoch_power: genesis.validators.power(),
+        set_from: 0,
     };
     let empty = MemoryState::default();
-    close(&empty, Books::genesis(&empty, chain))
+    let mut books = Books::genesis(&empty, chain);
+    for (member, onion) in genesis.validators.members.iter().zip(&genesis.onions) {
+        let row = stake::founding(member.key, member.power, *onion);
+        stake::put(&mut books, member.key, &row);
+    }
+    close(&empty, books)
 }
 
 /// The tick of a block at this time on top of a state; `None` before the genesis.
@@ -248,13 +258,18 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
             return Err(BlockError::TimeBackwards { time_ms, parent_ms });
         }
         let parent_ms = chain.time_ms;
-        last::check_facts(chain.height, &chain.validators, facts.last.as_ref())?;
+        let past = state.get(PastSets, &chain.height).map(|past| past.validators);
+        let parents = past.as_ref().unwrap_or(&chain.validators);
+        last::check_facts(chain.height, parents, facts.last.as_ref())?;
         chain.height += 1;
         (chain.counted_ms, chain.late_blocks) = epoch::counted(chain, state, facts.time_ms);
         chain.time_ms = facts.time_ms;
         let tick = beacon::tick_at(chain.counted_ms, chain.params.epoch_ms);
         let values = chain.beacon.advance(tick, facts.proposer, facts.reveal.as_ref())?;
+        let epoch_before = books.chain.epoch;
         epoch::begin(&mut books);
+        let is_new_epoch = epoch_before < books.chain.epoch;
+        stake::begin(&mut books, facts, is_new_epoch);
         order::overdue(&mut books, parent_ms);
         listing::pick_previews(&mut books, &values);
         forget_seen(&mut books);
@@ -472,16 +487,10 @@ fn validate_action<S: State + ?Sized>(
             let (from, to, amount) = (sender, *to, *amount);
             Ok(Effect::Account(account::Effect::Transfer { from, to, amount }))
         }
-        Action::RegisterNode { .. } => {
-            nodes::check_register(books, sender, action).map(Effect::Node)
-        }
-        Action::RetireNode => nodes::check_retire(books, sender).map(Effect::Node),
-        Action::Stake { node, amount } => {
-            nodes::check_stake(books, sender, *node, *amount).map(Effect::Node)
-        }
-        Action::Unstake { amount } => {
-            nodes::check_unstake(books, sender, *amount).map(Effect::Node)
-        }
+        Action::RegisterNode { .. }
+        | Action::RetireNode
+        | Action::Stake { .. }
+        | Action::Unstake { .. } => nodes::check(books, sender, action).map(Effect::Node),
         Action::OpenDeal { terms, acceptances, cost_max } => {
             let accepted = (acceptances.as_slice(), bill.rest_of(*cost_max));
             storage::check_open(books, sender, terms, accepted, signatures).map(Effect::Storage)
@@ -515,6 +524,15 @@ fn validate_action<S: State + ?Sized>(
         }
         Action::SetRoot { expected_version, blob } => {
             root::check(books, sender, *expected_version, blob).map(Effect::Root)
+        }
+        Action::JoinValidators { .. }
+        | Action::ChangeValidator { .. }
+        | Action::LeaveValidators { .. }
+        | Action::RejoinValidators { .. }
+        | Action::Delegate { .. }
+        | Action::Undelegate { .. }
+        | Action::ReportEquivocation { .. } => {
+            stake::check(books, sender, action).map(Effect::Stake)
         }
         Action::OpenVault { .. }
         | Action::RotateVault { .. }
@@ -593,5 +611,6 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Root(effect) => root::apply(books, effect),
         Effect::Node(effect) => nodes::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),
+        Effect::Stake(effect) => stake::apply(books, sender, effect),
     }
 }

@@ -11,7 +11,8 @@ use crate::{
         block::{Place, Reason},
         books::Books,
         params::{BP, Params},
-        rows::{Accounts, Cares, Draws, Nodes, Roots},
+        rows::{Accounts, Cares, Delegations, Draws, Nodes, Roots, Unbondings, ValidatorsTable},
+        stake,
         state::State,
         status::Status,
         transaction::{Action, Transaction},
@@ -32,6 +33,9 @@ pub(super) const LISTING: u64 = 8;
 pub(super) const ORDER: u64 = 4;
 pub(super) const REVOCATION: u64 = 1;
 pub(super) const REDEMPTION: u64 = 1;
+pub(super) const DELEGATION: u64 = 1;
+pub(super) const UNBONDING: u64 = 1;
+const VALIDATOR: u64 = 4;
 const ROOT: u64 = 8;
 
 /// The weight of a deal with so many shards: each has rows of its own.
@@ -66,12 +70,20 @@ pub fn units(action: &Action) -> u64 {
         Action::CoverListing { deals, .. } => deals.len() as u64,
         // The proof of a key, or hashes and an unmasking of 64 KiB.
         Action::Complain { .. } | Action::AnswerCell { .. } => 5,
+        // Two signatures.
+        Action::ReportEquivocation { .. } => 2,
         Action::Faucet
         | Action::Transfer { .. }
         | Action::RegisterNode { .. }
         | Action::RetireNode
         | Action::Stake { .. }
         | Action::Unstake { .. }
+        | Action::JoinValidators { .. }
+        | Action::ChangeValidator { .. }
+        | Action::LeaveValidators { .. }
+        | Action::RejoinValidators { .. }
+        | Action::Delegate { .. }
+        | Action::Undelegate { .. }
         | Action::EndDeal { .. }
         | Action::DeclareLost { .. }
         | Action::CollectRepair { .. }
@@ -102,6 +114,9 @@ pub fn weight(action: &Action) -> u64 {
         Action::Order { .. } => ORDER,
         Action::Revoke { .. } => REVOCATION,
         Action::Redeem { .. } => REDEMPTION,
+        Action::JoinValidators { .. } => VALIDATOR,
+        Action::Delegate { .. } => DELEGATION,
+        Action::Undelegate { .. } => UNBONDING,
         Action::SetRoot { .. } => ROOT,
         Action::Faucet
         | Action::Transfer { .. }
@@ -114,6 +129,10 @@ pub fn weight(action: &Action) -> u64 {
         | Action::RetireNode
         | Action::Stake { .. }
         | Action::Unstake { .. }
+        | Action::ChangeValidator { .. }
+        | Action::LeaveValidators { .. }
+        | Action::RejoinValidators { .. }
+        | Action::ReportEquivocation { .. }
         | Action::Prove { .. }
         // The vault has its weight already.
         | Action::RotateVault { .. }
@@ -212,6 +231,14 @@ pub(super) fn bill<S: State + ?Sized>(
     let is_there = match action {
         Action::RegisterNode { .. } => books.has(Nodes, &NodeId::from(*sender)),
         Action::SetRoot { .. } => books.has(Roots, sender),
+        // The operator's part stands in the validator's row.
+        Action::Delegate { validator, .. } => {
+            books.get(ValidatorsTable, validator).is_some_and(|row| row.operator == *sender)
+                || books.has(Delegations, &(*validator, *sender))
+        }
+        Action::Undelegate { validator, .. } => {
+            books.has(Unbondings, &stake::unbonding_key(books, *validator, *sender))
+        }
         _ => false,
     };
     let deposit = match action {
@@ -245,6 +272,7 @@ fn receivers(action: &Action) -> BTreeSet<AccountId> {
     let named: Vec<AccountId> = match action {
         Action::Transfer { to, .. } => vec![*to],
         Action::RegisterNode { payout, .. } => vec![*payout],
+        Action::JoinValidators { operator, .. } => vec![*operator],
         Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
         _ => Vec::new(),
     };
@@ -254,7 +282,10 @@ fn receivers(action: &Action) -> BTreeSet<AccountId> {
 /// Takes fee and deposit from the sender.
 pub(super) fn pay<S: State + ?Sized>(books: &mut Books<'_, S>, sender: AccountId, bill: &Bill) {
     let from = Place::Account { account: sender };
-    books.transfer(from, Place::Treasury, bill.fee, Reason::Fee);
+    let shared = bill.fee.part(books.chain.params.validators_fee_bp);
+    let rest = bill.fee.checked_sub(shared).expect("a part of it");
+    books.transfer(from, Place::Treasury, rest, Reason::Fee);
+    books.transfer(from, Place::Rewards, shared, Reason::Fee);
     books.bind(sender, bill.deposit);
 }
 

@@ -92,6 +92,9 @@ pub fn check_fields<S: State + ?Sized>(
         | Action::Complain { .. }
         | Action::AnswerCell { .. }
         | Action::RetireNode
+        | Action::LeaveValidators { .. }
+        | Action::RejoinValidators { .. }
+        | Action::ReportEquivocation { .. }
         | Action::Revoke { .. }
         | Action::Redeem { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(sender, to, *amount),
@@ -112,8 +115,19 @@ pub fn check_fields<S: State + ?Sized>(
         Action::CollectRepair { shards, .. } => {
             ascending("shards", shards, PLACED_SHARDS_MAX as u64)
         }
-        Action::Stake { amount, .. } | Action::Unstake { amount } => {
+        Action::Stake { amount, .. }
+        | Action::Unstake { amount }
+        | Action::Delegate { amount, .. }
+        | Action::Undelegate { amount: Some(amount), .. } => {
             must(*amount > Amount::ZERO, "amount", "is 0, it must be more")
+        }
+        Action::Undelegate { amount: None, .. } => Ok(()),
+        Action::JoinValidators { addresses, commission_bp, amount, .. } => {
+            must(*amount > Amount::ZERO, "amount", "is 0, it must be more")?;
+            validator(addresses, *commission_bp, &chain.params)
+        }
+        Action::ChangeValidator { addresses, commission_bp, .. } => {
+            validator(addresses, *commission_bp, &chain.params)
         }
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
         Action::CoverListing { deals, .. } => {
@@ -165,6 +179,12 @@ fn registration(addresses: &[String]) -> Result<(), FieldFault> {
         within("address_bytes", address.len() as u64, 1, ADDRESS_BYTES_MAX as u64)?;
     }
     Ok(())
+}
+
+fn validator(addresses: &[String], commission_bp: u16, params: &Params) -> Result<(), FieldFault> {
+    registration(addresses)?;
+    let most = u64::from(params.commission_max_bp);
+    Ok(within("commission_bp", u64::from(commission_bp), 0, most)?)
 }
 
 fn deal(terms: &DealTerms, params: &Params) -> Result<(), FieldFault> {

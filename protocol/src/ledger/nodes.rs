@@ -62,7 +62,21 @@ pub(super) fn check_taking<S: State + ?Sized>(
     }
 }
 
-pub(super) fn check_register<S: State + ?Sized>(
+pub(super) fn check<S: State + ?Sized>(
+    books: &Books<'_, S>,
+    sender: AccountId,
+    action: &Action,
+) -> Result<Effect, Status> {
+    match action {
+        Action::RegisterNode { .. } => check_register(books, sender, action),
+        Action::RetireNode => check_retire(books, sender),
+        Action::Stake { node, amount } => check_stake(books, sender, *node, *amount),
+        Action::Unstake { amount } => check_unstake(books, sender, *amount),
+        _ => unreachable!("only actions on nodes come here"),
+    }
+}
+
+fn check_register<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     action: &Action,
@@ -141,7 +155,7 @@ fn new_node(payout: AccountId) -> Node {
     }
 }
 
-pub(super) fn check_stake<S: State + ?Sized>(
+fn check_stake<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     id: NodeId,
@@ -155,7 +169,7 @@ pub(super) fn check_stake<S: State + ?Sized>(
     }
 }
 
-pub(super) fn check_unstake<S: State + ?Sized>(
+fn check_unstake<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
     amount: Amount,
@@ -172,7 +186,7 @@ pub(super) fn check_unstake<S: State + ?Sized>(
     }
 }
 
-pub(super) fn check_retire<S: State + ?Sized>(
+fn check_retire<S: State + ?Sized>(
     books: &Books<'_, S>,
     sender: AccountId,
 ) -> Result<Effect, Status> {

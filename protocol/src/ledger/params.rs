@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{amount::Amount, record, time::Millis};
+use crate::{amount::Amount, limits::VALIDATORS_MAX, record, time::Millis};
 
 /// Hundredths of a percent in one whole.
 pub const BP: u64 = 10_000;
@@ -80,6 +80,32 @@ record! {
         pub silence_penalty_bp: u16,
         /// The deposit of a node for each GiB that it offers.
         pub capacity_deposit: Amount,
+        /// Validators in the set at most. 0 to 128; with 0 no account may join, and all founding validators may stay.
+        pub validators_max: u16,
+        /// What the operator of a validator that is to be in the set must have staked on it itself. 0 to 10^18.
+        pub stake_min: Amount,
+        /// How much stake gives one unit of power. 1 to 10^18.
+        pub stake_unit: Amount,
+        /// The part of the power of all that one validator has at most, in hundredths of a percent: in a small set at least an
+        /// equal share. 1 to 10000.
+        pub power_cap_bp: u16,
+        /// The highest commission, in hundredths of a percent of a validator's rewards. 0 to 10000.
+        pub commission_max_bp: u16,
+        /// How much a validator may raise its commission within an epoch, in hundredths of a percent. 0 to 10000.
+        pub commission_rise_bp: u16,
+        /// What a missed turn costs, to the treasury, as far as the stake reaches. 0 to 10^18.
+        pub turn_penalty: Amount,
+        /// After how many turns missed in a row a validator is jailed. 1 to 1000.
+        pub turns_missed_max: u32,
+        /// How long a jailed validator stays out at least, in milliseconds. 0 to 30 days.
+        pub jail_ms: Millis,
+        /// The part of its stake, and of what is being paid out of it, that a validator loses by signing two things that
+        /// exclude each other, in hundredths of a percent. 0 to 10000.
+        pub equivocation_penalty_bp: u16,
+        /// How long stake stays bound after it was taken back, in milliseconds. 1 s to 36500 days.
+        pub unbonding_ms: Millis,
+        /// The part of the fees of transactions that validators share, in hundredths of a percent. 0 to 10000.
+        pub validators_fee_bp: u16,
     }
 }
 
@@ -134,6 +160,18 @@ impl Params {
             miss_penalty_bp: 200,
             silence_penalty_bp: 200,
             capacity_deposit: Amount::ZERO,
+            validators_max: 128,
+            stake_min: Amount::credits(1),
+            stake_unit: Amount::credits(1),
+            power_cap_bp: 10_000,
+            commission_max_bp: 2_000,
+            commission_rise_bp: 100,
+            turn_penalty: Amount(1_000_000),
+            turns_missed_max: 5,
+            jail_ms: Millis(10 * 60_000),
+            equivocation_penalty_bp: 1_000,
+            unbonding_ms: Millis(10 * 60_000),
+            validators_fee_bp: 0,
         }
     }
 
@@ -184,12 +222,40 @@ impl Params {
             ("silence_penalty_bp", u64::from(self.silence_penalty_bp), 0, BP),
             ("capacity_deposit", units(self.capacity_deposit), 0, PRICE_MAX),
         ];
-        for (name, value, min, max) in ranges {
+        for (name, value, min, max) in ranges.into_iter().chain(self.validator_ranges()) {
             if value < min || max < value {
                 return Err(ParamsError { name, value, min, max });
             }
         }
         Ok(())
+    }
+
+    /// The ranges of what is about validators.
+    fn validator_ranges(&self) -> [(&'static str, u64, u64, u64); 13] {
+        let units = |amount: Amount| u64::try_from(amount.0).unwrap_or(u64::MAX);
+        let month = Millis::DAY.saturating_mul(30).0;
+        // A light client must not trust validators that have their stake back. Play money is no stake.
+        let is_play = self.faucet > Amount::ZERO || self.validators_max == 0;
+        let trusting_max = match is_play {
+            true => TRUSTING_MS_MAX.0,
+            false => self.unbonding_ms.0.saturating_sub(1),
+        };
+        [
+            ("validators_max", u64::from(self.validators_max), 0, VALIDATORS_MAX as u64),
+            ("stake_min", units(self.stake_min), 0, PRICE_MAX),
+            ("stake_unit", units(self.stake_unit), 1, PRICE_MAX),
+            ("power_cap_bp", u64::from(self.power_cap_bp), 1, BP),
+            ("commission_max_bp", u64::from(self.commission_max_bp), 0, BP),
+            ("commission_rise_bp", u64::from(self.commission_rise_bp), 0, BP),
+            ("turn_penalty", units(self.turn_penalty), 0, PRICE_MAX),
+            // In a thousand turns the ledger waits for a dead one a thousand times.
+            ("turns_missed_max", u64::from(self.turns_missed_max), 1, 1000),
+            ("jail_ms", self.jail_ms.0, 0, month),
+            ("equivocation_penalty_bp", u64::from(self.equivocation_penalty_bp), 0, BP),
+            ("unbonding_ms", self.unbonding_ms.0, 1000, TRUSTING_MS_MAX.0),
+            ("validators_fee_bp", u64::from(self.validators_fee_bp), 0, BP),
+            ("trusting_ms", self.trusting_ms.0, 0, trusting_max),
+        ]
     }
 }
 

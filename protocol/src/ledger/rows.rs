@@ -16,7 +16,7 @@ use crate::{
         AccountId, ChainId, DealId, Hash, LinkId, ListingId, NodeId, ObjectId, Opening, OrderId,
         PeerId, TransactionId, VaultId,
     },
-    ledger::{Params, beacon::Beacon, commit::Validators},
+    ledger::{Params, beacon::Beacon, block::OnionStart, commit::Validators},
     limits::LEAF_BYTES,
     proof, record,
     time::{LedgerTime, Millis},
@@ -246,6 +246,18 @@ tables! {
     Answers = 31, (OrderId, u8) => Answer;
     /// Redeemed vouchers of grants, by the one-time account of the voucher.
     Redemptions = 32, AccountId => Redemption;
+    /// Validators, by the key that they sign with: those in the set, and all that were or want to be.
+    ValidatorsTable = 33, AccountId => ValidatorRow;
+    /// Validators that may be in the set, strongest first: `(2^64 - 1 less their power, validator)`.
+    Ranks = 34, (u64, AccountId) => Nothing;
+    /// Stake of others than the operator: `(validator, account)`.
+    Delegations = 35, (AccountId, AccountId) => Delegation;
+    /// Stake that was taken back, by the time at which it is paid out: `(time in ms, (validator, account))`.
+    Unbondings = 36, (LedgerTime, (AccountId, AccountId)) => Unbonding;
+    /// Sets of validators that were followed by another one, by the last height that they committed.
+    PastSets = 37, u64 => PastSet;
+    /// What the members of the set have done since the epoch began: one row. It is there while the set has several.
+    DutiesTable = 38, () => Duties;
 }
 
 record! {
@@ -281,6 +293,10 @@ record! {
         pub gap_until_ms: LedgerTime,
         /// What it knows of its onions.
         pub beacon: Beacon,
+        /// The power that the set had when the epoch began.
+        pub epoch_power: u64,
+        /// The first height that the set commits.
+        pub set_from: u64,
     }
 }
 
@@ -308,8 +324,24 @@ record! {
         pub deposits: Amount,
         /// What nodes have staked, and pay of theirs that is withheld: the sum of both over all nodes.
         pub collateral: Amount,
+        /// The stake of validators: the sum over all of them.
+        pub stake: Amount,
+        /// Stake that was taken back and is still bound: the sum over all validators.
+        pub unbonding: Amount,
+        /// The fees that validators share at the next epoch.
+        pub rewards: Amount,
         /// All money ever issued: the sum of all places.
         pub issued: Amount,
+    }
+}
+
+impl Pools {
+    /// All of them, without what was issued.
+    pub(super) fn places(&self) -> [Amount; 8] {
+        let Self {
+            storage, repair, treasury, deposits, collateral, stake, unbonding, rewards, ..
+        } = *self;
+        [storage, repair, treasury, deposits, collateral, stake, unbonding, rewards]
     }
 }
 
@@ -428,6 +460,133 @@ record! {
         pub amount: Amount,
         /// The part of it that nodes have forfeited. It pays for other nodes for lost shards, and never goes to the payer.
         pub forfeited: Amount,
+    }
+}
+
+choice! {
+    /// Whether a validator is in the set, or why not.
+    #[derive(Copy)]
+    pub enum ValidatorState {
+        /// It waits for a place in the set.
+        Waiting = 1,
+        /// It is in the set.
+        Member = 2,
+        /// It is in the set until the next epoch, and has left.
+        Leaving = 3,
+        /// It has left, or others were stronger. It waits again once its operator brings new onions.
+        Out = 4,
+        /// It missed too many turns.
+        Jailed = 5 {
+            /// The first time at which its operator may bring it back.
+            until_ms: LedgerTime,
+        },
+        /// It signed two things that exclude each other, and is out for ever.
+        Barred = 6,
+    }
+}
+
+record! {
+    /// A validator.
+    pub struct ValidatorRow {
+        /// The account that commands it, and gets its commission.
+        pub operator: AccountId,
+        /// The peer that speaks for it.
+        pub peer: PeerId,
+        /// The peer's addresses: socket addresses or relay URLs.
+        pub addresses: Vec<String>,
+        /// The operator's part of its rewards, in hundredths of a percent.
+        pub commission_bp: u16,
+        /// The epoch in which the commission was last raised.
+        pub raised_epoch: u64,
+        /// The commission before that epoch.
+        pub raised_from_bp: u16,
+        /// Its stake.
+        pub stake: Amount,
+        /// The shares of its stake, of all who own a part.
+        pub shares: u128,
+        /// The operator's shares among them.
+        pub own_shares: u128,
+        /// What was taken back from its stake and is still bound.
+        pub unbonding: Amount,
+        /// The shares of that.
+        pub unbonding_shares: u128,
+        /// Power that the genesis gave it. It is no money, and is lost when it leaves.
+        pub weight: u64,
+        /// Whether it is in the set.
+        pub state: ValidatorState,
+        /// The first epoch in which it may be in the set.
+        pub ready_epoch: u64,
+        /// The onions with which it begins when it enters the set.
+        pub onion: OnionStart,
+        /// The number that it has given the first of them.
+        pub own: u64,
+        /// The height at which it joined.
+        pub joined: u64,
+        /// The turns that it has had, up to the present epoch.
+        pub turns: u64,
+        /// The turns that it has missed, up to the present epoch.
+        pub missed: u64,
+        /// The blocks that were made while it was in the set, up to the present epoch.
+        pub blocks: u64,
+        /// How many of them it has signed.
+        pub signed: u64,
+    }
+}
+
+record! {
+    /// A part of a validator's stake.
+    #[derive(Copy)]
+    pub struct Delegation {
+        /// Its shares.
+        pub shares: u128,
+    }
+}
+
+record! {
+    /// A part of what was taken back from a validator's stake.
+    #[derive(Copy)]
+    pub struct Unbonding {
+        /// Its shares.
+        pub shares: u128,
+    }
+}
+
+record! {
+    /// A set of validators that was followed by another one.
+    pub struct PastSet {
+        /// The set.
+        pub validators: Validators,
+        /// The first height that it committed.
+        pub from: u64,
+        /// The time of the last block that it committed.
+        pub until_ms: LedgerTime,
+    }
+}
+
+record! {
+    /// What a member of the set has done since the epoch began, or since it entered the set.
+    #[derive(Copy, Default)]
+    pub struct Duty {
+        /// Blocks that others can know the commit of.
+        pub blocks: u32,
+        /// How many of them it has signed.
+        pub signed: u32,
+        /// Its turns to propose.
+        pub turns: u32,
+        /// How many of them it has missed.
+        pub missed: u32,
+        /// How many of them in a row, up to now, and from before the epoch on.
+        pub missed_in_row: u32,
+    }
+}
+
+record! {
+    /// What the members of the set have done.
+    pub struct Duties {
+        /// The place of the proposer of the last block, in the set that committed it.
+        pub proposer: u16,
+        /// One for each member of the set that commits the next block, in its order.
+        pub members: Vec<Duty>,
     }
 }
 

@@ -54,6 +54,7 @@ statuses! {
     UnknownVault = 22, "no such vault";
     UnknownListing = 23, "no such listing";
     UnknownOrder = 24, "no such order";
+    UnknownValidator = 51, "no such validator";
     NotYours = 25, "the sender may not do this: it is another account's";
     Exists = 26, "this id is taken by something else";
     RootMoved = 27, "the root record is at another version than the one it was to replace";
@@ -61,6 +62,8 @@ statuses! {
     WrongShards = 29, "a shard to rebuild is not lost, or those to read are not as many kept ones as are required";
     NodeClosed = 45, "the node takes no new shards now: it is dead, leaves, or has missed too often";
     CollateralTooLow = 46, "the node's collateral does not cover this";
+    ValidatorClosed = 52, "the validator is not in a state for this: it is barred, or has left already, or nothing keeps it out, or its stake is lost";
+    LastValidator = 53, "the ledger would be left without a validator";
     // About the state those things are in.
     ListingEnded = 30, "the listing has ended";
     TermsChanged = 31, "price or licence differ from what was accepted";
@@ -79,6 +82,7 @@ statuses! {
     FaucetEmpty = 41, "the faucet gives this account nothing more for now";
     BalanceTooLow = 42, "the account's balance is too low";
     Overflow = 43, "an amount would exceed what the ledger can count";
+    StakeTooLow = 54, "the sender has no such stake on the validator, or it is too small to be counted";
     ReserveTooLow = 44, "the deal's reserve does not have that much";
     // About the rules themselves.
     RuleBroken = 50, "the ledger's rules have a fault that this transaction meets; it changed nothing. Please report it";
@@ -110,6 +114,9 @@ impl Status {
                 | Self::UnknownListing
                 | Self::UnknownOrder
                 | Self::UnknownVault
+                | Self::UnknownValidator
+                | Self::ValidatorClosed
+                | Self::LastValidator
                 | Self::NodeClosed
                 | Self::CollateralTooLow
                 | Self::NodeFull
@@ -120,6 +127,7 @@ impl Status {
                 | Self::FeeNotCovered
                 | Self::BalanceTooLow
                 | Self::ReserveTooLow
+                | Self::StakeTooLow
         )
     }
 }

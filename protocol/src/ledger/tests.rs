@@ -17,6 +17,7 @@ mod random;
 mod repairs;
 mod sales;
 mod seller;
+mod stake;
 mod statuses;
 mod vaults;
 mod vectors;

@@ -14,6 +14,8 @@ use crate::{
         PeerId, TransactionId, VaultId,
     },
     ledger::{
+        block::OnionStart,
+        evidence::Evidence,
         rows::{Access, PublicRef, Terms},
         signing,
     },
@@ -232,6 +234,63 @@ choice! {
             /// How much, to its payout account.
             amount: Amount,
         },
+        /// Announces the sender's key as a validator, and stakes for its operator.
+        JoinValidators = 40 {
+            /// The account that commands it, and gets its commission.
+            operator: AccountId,
+            /// The peer that speaks for it.
+            peer: PeerId,
+            /// The peer's addresses.
+            addresses: Vec<String>,
+            /// The operator's part of its rewards, in hundredths of a percent.
+            commission_bp: u16,
+            /// The onions with which it begins: its own numbers 0 and 1.
+            onion: OnionStart,
+            /// What is staked, for the operator.
+            amount: Amount,
+        },
+        /// Changes what a validator says of itself. Only its operator may.
+        ChangeValidator = 41 {
+            /// The validator.
+            validator: AccountId,
+            /// The peer that speaks for it.
+            peer: PeerId,
+            /// The peer's addresses.
+            addresses: Vec<String>,
+            /// The operator's part of its rewards, in hundredths of a percent.
+            commission_bp: u16,
+        },
+        /// Takes a validator out of the set. Only its operator may.
+        LeaveValidators = 42 {
+            /// The validator.
+            validator: AccountId,
+        },
+        /// Lets a validator wait for a place in the set again, after it has left or was jailed. Only its operator may.
+        RejoinValidators = 43 {
+            /// The validator.
+            validator: AccountId,
+            /// New onions: those of the numbers that its row says.
+            onion: OnionStart,
+        },
+        /// Adds to a validator's stake. The part is the sender's.
+        Delegate = 44 {
+            /// The validator.
+            validator: AccountId,
+            /// How much.
+            amount: Amount,
+        },
+        /// Takes back from a validator's stake. It is paid out after the unbonding time.
+        Undelegate = 45 {
+            /// The validator.
+            validator: AccountId,
+            /// How much; absent for all that the sender has.
+            amount: Option<Amount>,
+        },
+        /// Shows that a validator signed two things that exclude each other.
+        ReportEquivocation = 46 {
+            /// The two statements.
+            evidence: Box<Evidence>,
+        },
         /// Opens a vault.
         OpenVault = 20 {
             /// Chosen by the sender: the vault's id follows from both.
@@ -388,6 +447,13 @@ impl Action {
             Self::RetireNode => "RetireNode",
             Self::Stake { .. } => "Stake",
             Self::Unstake { .. } => "Unstake",
+            Self::JoinValidators { .. } => "JoinValidators",
+            Self::ChangeValidator { .. } => "ChangeValidator",
+            Self::LeaveValidators { .. } => "LeaveValidators",
+            Self::RejoinValidators { .. } => "RejoinValidators",
+            Self::Delegate { .. } => "Delegate",
+            Self::Undelegate { .. } => "Undelegate",
+            Self::ReportEquivocation { .. } => "ReportEquivocation",
             Self::OpenVault { .. } => "OpenVault",
             Self::RotateVault { .. } => "RotateVault",
             Self::List { .. } => "List",

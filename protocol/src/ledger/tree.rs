@@ -34,8 +34,8 @@ pub const TAG: u8 = 0;
 /// The root of a tree without rows.
 pub const EMPTY: Hash = Hash([0; 32]);
 
-/// Bytes of a row's key at most, its table's tag included. The longest today has 65.
-pub const KEY_BYTES_MAX: usize = 72;
+/// Bytes of a row's key at most, its table's tag included. The longest today has 73.
+pub const KEY_BYTES_MAX: usize = 80;
 
 /// Bits of a page: it has up to two to the power of this subtrees.
 const PAGE_BITS: usize = 4;

@@ -131,6 +131,9 @@ fn places() -> Vec<Place> {
         Place::Treasury,
         Place::Deposits,
         Place::Collateral,
+        Place::Stake,
+        Place::Unbonding,
+        Place::Rewards,
     ]
 }
 
@@ -145,6 +148,10 @@ fn reasons() -> Vec<Reason> {
         Reason::Fee,
         Reason::Deposit,
         Reason::Collateral { node: NODE },
+        Reason::Stake { validator: ACCOUNT },
+        Reason::MissedTurn { validator: ACCOUNT },
+        Reason::Equivocation { validator: ACCOUNT },
+        Reason::Reward { validator: ACCOUNT },
     ]
 }
 
@@ -163,6 +170,8 @@ fn events() -> Vec<Event> {
         Event::ShardJoined { node: NODE, deal: DEAL },
         Event::ShardLeft { node: NODE, deal: DEAL },
         Event::WindowOpened { node: NODE, epoch: 21 },
+        Event::ValidatorJailed { validator: ACCOUNT },
+        Event::ValidatorBarred { validator: ACCOUNT },
     ]
 }
 

@@ -65,7 +65,12 @@ impl Onions {
 
     /// What a ledger has to know of its maker before the first block.
     pub fn start(&mut self) -> OnionStart {
-        OnionStart { outermost: self.outermost(0), next: self.outermost(1) }
+        self.start_at(0)
+    }
+
+    /// What a validator commits to that begins, or begins anew, with this onion of its own.
+    pub fn start_at(&mut self, own: u64) -> OnionStart {
+        OnionStart { outermost: self.outermost(own), next: self.outermost(own.saturating_add(1)) }
     }
 
     /// The facts of a block that validator `proposer` of the set proposes at this time on top of a state; `None` before
@@ -89,11 +94,13 @@ impl Onions {
             return None;
         }
         let (old, new) = (known.number, tick / ONION_TICKS);
+        // Its own onions have their own numbers.
+        let own = known.own + new.saturating_sub(old);
         let change = (old < new).then(|| OnionChange {
-            last: self.layer(new * ONION_TICKS - 1),
-            next: self.outermost(new + 1),
+            last: self.layer(own * ONION_TICKS - 1),
+            next: self.outermost(own + 1),
         });
-        Some(Reveal { layer: self.layer(tick), change })
+        Some(Reveal { layer: self.layer(own * ONION_TICKS + tick % ONION_TICKS), change })
     }
 
     fn unrolled(&mut self, number: u64) -> &[Hash] {

@@ -13,10 +13,11 @@ use crate::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
             Accounts, Answers, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded,
-            Draws, HoldKey, Holds, Joins, Kept, KeptUntil, Leaves, Listing, ListingState, Listings,
-            ListingsOf, Mandates, Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf,
-            PoolsTable, Redemptions, Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil,
-            Slot, Slots, Table, Vaults, Windows,
+            Delegations, Draws, DutiesTable, HoldKey, Holds, Joins, Kept, KeptUntil, Leaves,
+            Listing, ListingState, Listings, ListingsOf, Mandates, Node, Nodes, Order, OrderState,
+            Orders, OrdersDue, OrdersOf, PoolsTable, Ranks, Redemptions, Repairs, Revocations,
+            Roots, Sales, SeenTable, SeenUntil, Slot, Slots, Table, Unbondings, ValidatorRow,
+            ValidatorState, ValidatorsTable, Vaults, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -45,6 +46,7 @@ pub(super) fn audit(state: &MemoryState) {
     audit_deposits(state);
     audit_collateral(state);
     audit_sales(state);
+    audit_stake(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -328,7 +330,10 @@ fn audit_deposits(state: &MemoryState) {
             .map(|(_, care)| 4 + care.pads.len().div_ceil(4) as u128)
             .sum::<u128>()
         + count(rows(state, Revocations).len() + rows(state, Redemptions).len(), 1)
-        + count(rows(state, Roots).len(), 8);
+        + count(rows(state, Roots).len(), 8)
+        + count(rows(state, Delegations).len() + rows(state, Unbondings).len(), 1)
+        // Founding validators have paid for no row.
+        + count(rows(state, ValidatorsTable).iter().filter(|(_, row)| row.joined > 0).count(), 4);
     let params = state.get(Chains, &()).unwrap().params;
     let offered = rows(state, Nodes).into_iter().map(|(_, node)| {
         let deposit = (params.capacity_deposit.0 * u128::from(node.capacity)).div_ceil(1 << 30);
@@ -350,4 +355,46 @@ fn audit_collateral(state: &MemoryState) {
         assert!(hold.forfeited <= hold.amount);
         assert!(hold.forfeited == Amount::ZERO || matches!(key, HoldKey::Deal { .. }));
     }
+}
+
+/// Stake is where the rows of validators say, shares add up, ranks are those of the rows, and the set is what the state of
+/// each says.
+fn audit_stake(state: &MemoryState) {
+    let chain = state.get(Chains, &()).unwrap();
+    let pools = state.get(PoolsTable, &()).unwrap();
+    let all = rows(state, ValidatorsTable);
+    let sum = |of: fn(&ValidatorRow) -> Amount| all.iter().map(|(_, row)| of(row).0).sum::<u128>();
+    assert_eq!(pools.stake.0, sum(|row| row.stake));
+    assert_eq!(pools.unbonding.0, sum(|row| row.unbonding));
+    let mut ranks = Vec::new();
+    for (id, row) in &all {
+        let others = rows(state, Delegations).into_iter().filter(|((of, _), _)| of == id);
+        let others: Vec<_> = others.collect();
+        assert!(others.iter().all(|((_, by), part)| part.shares > 0 && *by != row.operator));
+        let shares = others.iter().map(|(_, part)| part.shares).sum::<u128>();
+        assert_eq!(row.shares, shares + row.own_shares);
+        let bound = rows(state, Unbondings).into_iter().filter(|((_, (of, _)), _)| of == id);
+        assert_eq!(row.unbonding_shares, bound.map(|(_, part)| part.shares).sum::<u128>());
+        assert!(row.shares > 0 || row.stake == Amount::ZERO);
+        assert!(row.unbonding_shares > 0 || row.unbonding == Amount::ZERO);
+        let is_member = chain.validators.power_of(id) > 0;
+        let says = matches!(row.state, ValidatorState::Member | ValidatorState::Leaving);
+        assert_eq!(is_member, says, "{:?}", row.state);
+        let power = row.weight.min(1 << 55)
+            + u64::try_from(row.stake.0 / chain.params.stake_unit.0).unwrap();
+        let own = (row.stake.0 * row.own_shares).checked_div(row.shares).unwrap_or(0);
+        let backed = row.weight > 0 || chain.params.stake_min.0 <= own;
+        let stands = matches!(row.state, ValidatorState::Member | ValidatorState::Waiting);
+        if stands && backed && power > 0 {
+            ranks.push((u64::MAX - power.min(1 << 55), *id));
+        }
+    }
+    ranks.sort_unstable();
+    assert_eq!(rows(state, Ranks).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), ranks);
+    assert_eq!(chain.validators.check(), Ok(()));
+    assert_eq!(chain.validators.members.len(), chain.beacon.onions.len());
+    let duties = state.get(DutiesTable, &());
+    let count = duties.map_or(1, |duties| duties.members.len());
+    assert!(count == chain.validators.members.len() || chain.height == 0 || count == 1);
+    assert!(chain.validators.power() <= u64::MAX / 3 || chain.epoch == 0);
 }

@@ -4,9 +4,10 @@ use std::{slice, string::String, vec, vec::Vec};
 
 use super::{
     seller::{list, listing_terms, public_ref},
+    stake::{delegate, join, leave, staked, undelegate},
     world::{
-        GOODS, World, account, deal_id, fees, key, listing_id, opening, order_id, params, register,
-        status, terms,
+        AUTHORITY, GOODS, World, account, deal_id, fees, key, listing_id, opening, order_id,
+        params, register, status, terms,
     },
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         state::StateExt,
         transaction::{Action, LostShard, Transaction},
     },
-    time::LedgerTime,
+    time::{LedgerTime, Millis},
 };
 
 const SELLER: u8 = 1;
@@ -54,6 +55,7 @@ const CASES: &[Case] = &[
     (Status::UnknownOrder, || {
         funded().act(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![] })
     }),
+    (Status::UnknownValidator, || staked().act(1, delegate(21, 5))),
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
     (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
@@ -82,6 +84,13 @@ const CASES: &[Case] = &[
         let mut world = funded();
         world.act(11, Action::Unstake { amount: Amount(1) })
     }),
+    (Status::ValidatorClosed, || {
+        let mut world = staked();
+        world.must(21, join(21, 1, 300));
+        world.must(1, leave(21));
+        world.act(1, leave(21))
+    }),
+    (Status::LastValidator, || staked().act(AUTHORITY, leave(AUTHORITY))),
     (Status::ListingEnded, || {
         let mut world = listed();
         world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });
@@ -133,6 +142,7 @@ const CASES: &[Case] = &[
     (Status::FaucetClosed, || {
         let mut closed = params();
         closed.faucet = Amount::ZERO;
+        (closed.trusting_ms, closed.unbonding_ms) = (Millis::DAY, Millis(2 * Millis::DAY.0));
         World::with(closed).act(SELLER, Action::Faucet)
     }),
     (Status::FaucetEmpty, || funded().act(3, Action::Faucet)),
@@ -147,6 +157,11 @@ const CASES: &[Case] = &[
         let mut world = World::with(endless);
         world.must(SELLER, Action::Faucet);
         world.act(BUYER, Action::Faucet)
+    }),
+    (Status::StakeTooLow, || {
+        let mut world = staked();
+        world.must(21, join(21, 1, 300));
+        world.act(2, undelegate(21, None))
     }),
     (Status::ReserveTooLow, || {
         let mut world = cared();

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     seller::{LICENCE, list, list_on, listing_terms, public_ref},
     world::{
-        AUTHORITY, GOODS, PRICE, World, account, deal_id, key, listing_id, opening, order_id,
-        register, status, terms,
+        GOODS, PRICE, World, account, deal_id, key, listing_id, opening, order_id, register,
+        status, terms,
     },
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     ledger::{
         Status,
         block::{BlockInputs, Genesis, GenesisError, Header, Reveal, SignedHeader},
+        commit::{Commit, CommitSignature, Validator},
         deal_cost,
         execute::{self, BlockBuilder, BlockError, Executed},
         params::{Params, TRUSTING_MS_MAX, WINDOW_MS_MAX},
@@ -27,6 +28,7 @@ use crate::{
         state::{StateExt, Update},
         transaction::{Action, Transaction},
     },
+    signature,
     time::{LedgerTime, Millis},
 };
 
@@ -45,6 +47,7 @@ mod lasting;
 mod light;
 mod repairs;
 mod sales;
+mod stake;
 mod vaults;
 
 /// The number of the deal.
@@ -87,6 +90,9 @@ fn the_files_are_what_the_rules_say() {
         ("collateral", collateral::write),
         ("faults", collateral::faults),
         ("fees", fees::write),
+        ("stake", stake::write),
+        ("turns_missed", stake::write_turns),
+        ("equivocation", stake::write_equivocation),
     ] {
         let mut writer = Writer::new();
         write(&mut writer);
@@ -147,7 +153,17 @@ impl Writer {
             next_validators: self.world.chain().validators,
         };
         self.last = self.last.next(*facts, transactions, &executed);
-        SignedHeader::build(self.last.clone(), &key(AUTHORITY))
+        // The set that commits the block is the one before it.
+        let set = self.world.parents();
+        let digest = Commit::digest(&self.last, 0);
+        let sign = |(place, member): (usize, &Validator)| {
+            let key = key(self.world.number_of(&member.key)?);
+            let validator = u16::try_from(place).unwrap();
+            Some(CommitSignature { validator, signature: signature::sign(&key, &digest) })
+        };
+        let signatures = set.members.iter().enumerate().filter_map(sign).collect();
+        let commit = Commit { round: 0, signatures };
+        SignedHeader { header: self.last.clone(), commit }
     }
 
     fn ok(&mut self, name: &str, why: &str, signed: &[Transaction]) {
@@ -295,7 +311,7 @@ fn transfer(to: u8, amount: u128) -> Action {
 
 fn history() -> Vec<Value> {
     let mut writer = Writer::new();
-    let why = "the chain's identity is a hash of these bytes, the state root covers its two rows";
+    let why = "the chain's identity is a hash of these bytes, the state root covers its four rows";
     writer.genesis(why, World::new());
     money(&mut writer);
     envelopes(&mut writer);
@@ -695,7 +711,7 @@ fn geneses() -> Vec<Value> {
     type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
     let price = 1_000_000_000_000_000_000;
-    let ranges: [(&str, Set, u64, u64); 18] = [
+    let ranges: [(&str, Set, u64, u64); 30] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -719,6 +735,23 @@ fn geneses() -> Vec<Value> {
             2,
             1000,
         ),
+        ("validators_max", |of, value| of.validators_max = small(value), 0, 128),
+        ("stake_min", |of, value| of.stake_min = Amount(value.into()), 0, price),
+        ("stake_unit", |of, value| of.stake_unit = Amount(value.into()), 1, price),
+        ("power_cap_bp", |of, value| of.power_cap_bp = small(value), 1, 10_000),
+        ("commission_max_bp", |of, value| of.commission_max_bp = small(value), 0, 10_000),
+        ("commission_rise_bp", |of, value| of.commission_rise_bp = small(value), 0, 10_000),
+        ("turn_penalty", |of, value| of.turn_penalty = Amount(value.into()), 0, price),
+        ("turns_missed_max", |of, value| of.turns_missed_max = value.try_into().unwrap(), 1, 1000),
+        ("jail_ms", |of, value| of.jail_ms = Millis(value), 0, month),
+        (
+            "equivocation_penalty_bp",
+            |of, value| of.equivocation_penalty_bp = small(value),
+            0,
+            10_000,
+        ),
+        ("unbonding_ms", |of, value| of.unbonding_ms = Millis(value), 1000, TRUSTING_MS_MAX.0),
+        ("validators_fee_bp", |of, value| of.validators_fee_bp = small(value), 0, 10_000),
     ];
     for (name, set, least, most) in ranges {
         let mut with = |why: &str, value: u64| {
@@ -736,6 +769,20 @@ fn geneses() -> Vec<Value> {
     let mut genesis = World::new().genesis;
     genesis.params.allowance_growth_bp = genesis.params.storage_fee_bp + 1;
     case("a growth above the fee", "it would give more than was earned", &genesis);
+    let mut genesis = World::new().genesis;
+    genesis.params.faucet = Amount::ZERO;
+    case(
+        "trusted for a hundred years",
+        "stake is bound for ten minutes, and no play money",
+        &genesis,
+    );
+    (genesis.params.trusting_ms, genesis.params.unbonding_ms) = (Millis::DAY, Millis::DAY);
+    case("trusted as long as stake is bound", "it must be less", &genesis);
+    genesis.params.unbonding_ms = Millis(86_400_001);
+    case("trusted for less", "a validator that has left can still lose its stake", &genesis);
+    genesis.params.unbonding_ms = Millis(1_000);
+    genesis.params.validators_max = 0;
+    case("no validator joins", "so no stake is bound", &genesis);
     for (name, why, validators) in light::sets() {
         let onions = vec![World::new().genesis.onions[0]; validators.members.len()];
         case(name, why, &Genesis { validators, onions, ..World::new().genesis });

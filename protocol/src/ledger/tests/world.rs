@@ -1,7 +1,13 @@
 //! A whole small ledger in memory: it makes keys, shards, proofs, capsules and blocks, and audits
 //! itself after each block.
 
-use std::{format, sync::LazyLock, vec, vec::Vec};
+use std::{
+    collections::BTreeMap,
+    format,
+    sync::{LazyLock, Mutex},
+    vec,
+    vec::Vec,
+};
 
 use ed25519_dalek::SigningKey;
 
@@ -23,13 +29,16 @@ use crate::{
         block::{BlockInputs, Event, Genesis},
         commit::{Validator, Validators},
         execute::{self, BlockBuilder, Executed, Pushed, next_due},
-        last::{LastCommit, needs_last},
+        last::{LastCommit, check_facts, needs_last},
         rows::{
             Access, Accounts, Chain, Chains, Deals, KeptUntil, Listings, Node, Nodes, Orders,
-            Slots, Vaults,
+            PastSets, Slots, Unbondings, Vaults,
         },
         state::{MemoryState, StateExt},
-        tests::seller::{LICENCE, dealing, label_on, list_on, sharing, vault_id},
+        tests::{
+            seller::{LICENCE, dealing, label_on, list_on, sharing, vault_id},
+            stake::{founding, starts},
+        },
         transaction::{Acceptance, Action, CaredDeal, DealTerms, Transaction},
         tree,
     },
@@ -118,6 +127,34 @@ static ONIONS: LazyLock<Onions> = LazyLock::new(|| {
 /// Those of a second validator.
 static SECOND: LazyLock<Onions> = LazyLock::new(|| Onions::new(&[10; 32], [9; 32]));
 
+/// Numbers by the keys of their accounts.
+static NUMBERS: LazyLock<BTreeMap<AccountId, u8>> =
+    LazyLock::new(|| (0..=AUTHORITY).map(|number| (account(number), number)).collect());
+
+/// The number of a validator's account.
+pub(super) fn validator_number(key: &AccountId) -> u8 {
+    NUMBERS[key]
+}
+
+/// The onions of a validator.
+pub(super) fn maker(key: &AccountId) -> Onions {
+    match validator_number(key) {
+        AUTHORITY => ONIONS.clone(),
+        number => {
+            let mut makers = MAKERS.lock().unwrap();
+            let made = makers.entry(number).or_insert_with(|| {
+                let mut onions = Onions::new(&[number; 32], [9; 32]);
+                onions.start();
+                onions
+            });
+            made.clone()
+        }
+    }
+}
+
+/// Those that were made before: their first onions are unrolled.
+static MAKERS: Mutex<BTreeMap<u8, Onions>> = Mutex::new(BTreeMap::new());
+
 /// The ledger of [`World::new`].
 pub(super) fn chain_id() -> ChainId {
     genesis(params()).chain()
@@ -135,7 +172,10 @@ pub(super) struct World {
     pub(super) second: Onions,
     /// Who proposes the next block.
     pub(super) proposer: u16,
+    /// How the last block was committed; by all at once if it is absent.
+    pub(super) last: Option<LastCommit>,
     next_id: u64,
+    is_of_two: bool,
 }
 
 impl World {
@@ -160,7 +200,15 @@ impl World {
         let members = members.to_vec();
         let onions = vec![ONIONS.clone().start(), SECOND.clone().start()];
         let validators = Validators { members };
-        Self::begun(Genesis { validators, onions, ..genesis(params()) })
+        let world = Self::begun(Genesis { validators, onions, ..genesis(params()) });
+        Self { is_of_two: true, ..world }
+    }
+
+    /// A ledger that these validators begin, with these powers.
+    pub(super) fn of(params: Params, members: &[(u8, u64)]) -> Self {
+        let validators = founding(members);
+        let onions = starts(&validators);
+        Self::begun(Genesis { validators, onions, ..genesis(params) })
     }
 
     fn begun(genesis: Genesis) -> Self {
@@ -177,7 +225,9 @@ impl World {
             genesis,
             second: SECOND.clone(),
             proposer: 0,
+            last: None,
             next_id: 0,
+            is_of_two: false,
         }
     }
 
@@ -199,18 +249,52 @@ impl World {
 
     /// The facts of the next block.
     pub(super) fn facts(&self) -> BlockInputs {
-        let onions = if self.proposer == 0 { &self.onions } else { &self.second };
-        let mut onions = onions.clone();
+        let set = self.chain().validators;
+        let proposer = set.members[usize::from(self.proposer)].key;
+        let mut onions = match self.genesis.validators.members.get(1) {
+            _ if proposer == account(AUTHORITY) => self.onions.clone(),
+            Some(second) if self.is_of_two && proposer == second.key => self.second.clone(),
+            _ => maker(&proposer),
+        };
         let facts = onions.inputs(&self.state, self.proposer, LedgerTime(self.now)).unwrap();
-        BlockInputs { last: self.last(), ..facts }
+        BlockInputs { last: self.how_committed(), ..facts }
     }
 
-    /// How the last block was committed, if the next one says it: by its first validator alone.
-    fn last(&self) -> Option<LastCommit> {
+    /// The set that committed the last block.
+    pub(super) fn parents(&self) -> Validators {
         let chain = self.chain();
+        let past = self.state.get(PastSets, &chain.height);
+        past.map_or(chain.validators, |past| past.validators)
+    }
+
+    /// How the last block was committed, if the next one says it.
+    fn how_committed(&self) -> Option<LastCommit> {
+        let parents = self.parents();
         let mut signers = [0; 16];
-        signers[0] = 1;
-        needs_last(chain.height, &chain.validators).then_some(LastCommit { round: 0, signers })
+        for place in 0..parents.members.len() {
+            signers[place / 8] |= 1 << (place % 8);
+        }
+        let all = LastCommit { round: 0, signers };
+        let height = self.chain().height;
+        needs_last(height, &parents).then(|| self.last.unwrap_or(all))
+    }
+
+    /// The number of a validator's account.
+    pub(super) fn number_of(&self, key: &AccountId) -> Option<u8> {
+        NUMBERS.get(key).copied()
+    }
+
+    /// Whether those that are said to have signed could commit the last block.
+    pub(super) fn last_suffices(&self) -> bool {
+        let parents = self.parents();
+        check_facts(self.chain().height, &parents, self.how_committed().as_ref()).is_ok()
+    }
+
+    /// The place of a validator in the set.
+    pub(super) fn place_of(&self, number: u8) -> u16 {
+        let set = self.chain().validators;
+        let place = set.members.iter().position(|member| member.key == account(number));
+        u16::try_from(place.unwrap()).unwrap()
     }
 
     /// Signs an action under a fresh id, valid for ten blocks.
@@ -227,7 +311,10 @@ impl World {
         let facts = self.facts();
         let leaves = rows(&self.state, KeptUntil).first().map(|((until_ms, _), _)| *until_ms);
         let mut due = next_due(&self.state).into_iter().chain(leaves);
-        let is_due = due.any(|due_ms| due_ms <= facts.time_ms);
+        // What a block does about several validators, it does always.
+        let are_several = 1 < self.chain().validators.members.len();
+        let unbonds = rows(&self.state, Unbondings).first().is_some();
+        let is_due = due.any(|due_ms| due_ms <= facts.time_ms) || are_several || unbonds;
         let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
         let mut outcomes = Vec::new();
         let mut applied = Vec::new();
@@ -256,6 +343,10 @@ impl World {
 
     fn commit(&mut self, facts: BlockInputs, applied: Vec<Transaction>, executed: Executed) {
         self.state.commit(&executed.update);
+        self.last = None;
+        assert_eq!(self.chain().validators, executed.next_validators);
+        let places = u16::try_from(executed.next_validators.members.len()).unwrap();
+        self.proposer = if self.proposer < places { self.proposer } else { 0 };
         assert_eq!(tree::root(&self.state), executed.state_root);
         audit(&self.state);
         self.events = executed.events;

@@ -15,6 +15,7 @@ use crate::{
     },
     limits::{BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX},
     proof::LeafProof,
+    time::Millis,
 };
 
 pub(super) fn write(writer: &mut Writer) {
@@ -41,7 +42,10 @@ fn roots(writer: &mut Writer) {
 }
 
 fn with_faucet(faucet: u128, faucet_blocks: u64) -> Params {
-    Params { faucet: Amount(faucet), faucet_blocks, ..params() }
+    // No play money: stake stays bound for longer than a client trusts.
+    let (trusting_ms, unbonding_ms) = (Millis::DAY, Millis::DAY.saturating_mul(2));
+    let of = params();
+    Params { faucet: Amount(faucet), faucet_blocks, trusting_ms, unbonding_ms, ..of }
 }
 
 fn faucets(writer: &mut Writer) {

@@ -13,7 +13,6 @@ use crate::{
         tests::world::PRICE,
         transaction::{Action, LostShard},
     },
-    time::LedgerTime,
 };
 
 pub(super) fn write(writer: &mut Writer) {
