@@ -81,7 +81,7 @@ class State:
         return sorted(key[1:] for key in self.rows if key.startswith(start))
 
 
-POOLED = ("storage", "repair", "treasury", "deposits", "collateral", "stake", "unbonding", "rewards")
+POOLED = ["storage", "repair", "treasury", "deposits", "collateral", "stake", "unbonding", "rewards"]
 
 
 # Genesis.
@@ -2514,7 +2514,8 @@ def set_root(block, sender, action):
 # Imported here, since it needs what stands above.
 import stake  # noqa: E402
 
-ACTIONS = stake.ACTIONS | {
+ACTIONS = {
+    **stake.ACTIONS,
     "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
     "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
     "SetCare": set_care, "ClaimRepair": claim_repair, "CollectRepair": collect_repair,

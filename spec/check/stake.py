@@ -6,7 +6,7 @@ from ledger import BP, DUTIES, DELEGATIONS, ONION, PAST_SETS, RANKS, U32, U64, U
 from primitives import No
 
 POWER_MAX, RANKS_SEEN, PAID_MAX, PAST_MAX, READY_EPOCHS, MEMBERS_MAX = 1 << 55, 256, 128, 8, 2, 128
-COUNTS = ("blocks", "signed", "turns", "missed")
+COUNTS = ["blocks", "signed", "turns", "missed"]
 NO_DUTY = dict.fromkeys((*COUNTS, "missed_in_row"), 0)
 
 

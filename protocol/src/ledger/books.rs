@@ -487,8 +487,8 @@ impl Sheet {
     /// Whether all places together hold the issued amount.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        let places = self.pools.places().into_iter().chain([self.holds]);
-        let total = places.fold(Some(self.accounts), |sum, pool| sum?.checked_add(pool));
+        let mut places = self.pools.places().into_iter().chain([self.holds]);
+        let total = places.try_fold(self.accounts, |sum, pool| sum.checked_add(pool));
         total == Some(self.pools.issued)
     }
 }

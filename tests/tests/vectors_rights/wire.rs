@@ -143,7 +143,7 @@ fn tags() -> Vec<Value> {
         ("Caveat", 13),
         ("Event", 0),
         ("Event", 99),
-        ("Place", 8),
+        ("Place", 11),
         ("Reason", 0),
         ("Reason", 99),
         ("LedgerRequest", 0),
