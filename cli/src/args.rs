@@ -146,6 +146,8 @@ pub(crate) enum Verb {
     Node(commands::node::Args),
     /// Run a ledger, or show its state
     Ledger(commands::ledger::Args),
+    /// Take part in ordering a ledger, or show who does
+    Validator(commands::validator::Args),
     /// Show a summary of network, account and files
     Status(commands::status::Args),
     /// Print a completion script for a shell

@@ -31,6 +31,7 @@ pub(crate) mod share;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod validator;
 pub(crate) mod vault;
 pub(crate) mod verify;
 pub(crate) mod versions;
@@ -43,6 +44,7 @@ pub(crate) fn runs_on(verb: &Verb) -> bool {
         Verb::Up(args) => args.runs_on(),
         Verb::Node(args) => args.runs_on(),
         Verb::Ledger(args) => args.runs_on(),
+        Verb::Validator(args) => args.runs_on(),
         Verb::Keep(args) => args.runs_on(),
         Verb::Market(args) => args.runs_on(),
         _ => false,
@@ -61,6 +63,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Up(args) => return up::run(args, context).await,
         Verb::Node(args) => return node::run(args, context).await,
         Verb::Ledger(args) => return ledger::run(args, context).await,
+        Verb::Validator(args) => return validator::run(args, context).await,
         Verb::Verify(args) => return verify::run(args, context).await,
         Verb::Keep(args) => return keep::run(&args, context).await,
         Verb::Market(args) => return market::run(args, context).await,

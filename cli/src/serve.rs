@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use symbolon_ledger::{EPOCHS_KEPT, Embedded, Ledger, LedgerTicket, Options, Together};
+use symbolon_ledger::{
+    EPOCHS_KEPT, Embedded, Ledger, LedgerError, LedgerTicket, Options, Together,
+};
 use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
 use symbolon_protocol::{
@@ -77,6 +79,8 @@ pub(crate) struct LedgerPlan {
     pub(crate) faucet: Option<Amount>,
     /// Epochs before the current one whose blocks it keeps.
     pub(crate) epochs_kept: u64,
+    /// The ledger that this machine has joined as a validator; `None` for one of its own.
+    pub(crate) joined: Option<LedgerTicket>,
     /// What the rules of a new ledger say.
     pub(crate) rules: Rules,
 }
@@ -198,6 +202,22 @@ pub(crate) struct RunningLedger {
 impl RunningLedger {
     /// Starts it, making it first when the folder has none.
     pub(crate) async fn start(plan: &LedgerPlan, host: &Host) -> Result<Self, Error> {
+        Self::open(plan, host).await?.map_err(Error::from)
+    }
+
+    /// The same on the folder of a validator; `None` if others order the ledger, as far as the folder knows.
+    pub(crate) async fn start_if_member(
+        plan: &LedgerPlan,
+        host: &Host,
+    ) -> Result<Option<Self>, Error> {
+        match Self::open(plan, host).await? {
+            Ok(running) => Ok(Some(running)),
+            Err(LedgerError::WrongKey { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn open(plan: &LedgerPlan, host: &Host) -> Result<Result<Self, LedgerError>, Error> {
         home::make_folder(&plan.dir)?;
         not_anothers(&plan.dir, "node", "a node")?;
         let secret = home::secret(&plan.dir.join("key"), host.random())?;
@@ -208,6 +228,11 @@ impl RunningLedger {
         let founded = Founded::read(&plan.dir, host)?;
         let own = endpoint.address();
         let (founding, salt, addresses, together) = match founded {
+            None if plan.joined.is_some() => {
+                let salt = home::secret(&plan.dir.join("salt"), host.random())?;
+                let others = plan.joined.iter().flat_map(|ticket| ticket.peers.clone());
+                (None, Some(salt), others.collect(), vec![own])
+            }
             None => (None, None, Vec::new(), vec![own]),
             Some(founded) => {
                 let peers = founded.ticket(&own).peers;
@@ -215,7 +240,14 @@ impl RunningLedger {
             }
         };
         let group = Together { endpoint: endpoint.clone(), addresses, salt, founding };
-        let embedded = Embedded::open_together(&plan.dir, options, plan.epochs_kept, group).await?;
+        let opened = Embedded::open_together(&plan.dir, options, plan.epochs_kept, group).await;
+        let embedded = match opened {
+            Ok(embedded) => embedded,
+            Err(error) => {
+                endpoint.close().await;
+                return Ok(Err(error));
+            }
+        };
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
@@ -228,14 +260,23 @@ impl RunningLedger {
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
         let ticket = LedgerTicket { chain: ledger.chain(), peers: together };
-        Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded })
+        Ok(Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded }))
     }
 
     /// Waits until the ledger cannot go on. While its disk works, that never happens.
     pub(crate) async fn failed(&self) -> Error {
-        self.embedded.stopped().await;
-        Error::new(Kind::Io, "the ledger has stopped: its disk is full or failed")
-            .hint("make room, then start it again: nothing that was acknowledged is lost")
+        match self.ended().await {
+            LedgerError::Disk(_) | LedgerError::Closed => {
+                Error::new(Kind::Io, "the ledger has stopped: its disk is full or failed")
+                    .hint("make room, then start it again: nothing that was acknowledged is lost")
+            }
+            error => error.into(),
+        }
+    }
+
+    /// The same in the ledger's own words.
+    pub(crate) async fn ended(&self) -> LedgerError {
+        self.embedded.stopped().await
     }
 
     /// Stops it; everything it acknowledged is on disk already.
@@ -618,6 +659,7 @@ mod tests {
             epoch_ms: Some(epoch_ms),
             faucet: None,
             epochs_kept: 0,
+            joined: None,
             rules: Rules::default(),
         };
         for epoch_ms in [1000, EPOCH_MS, DAY_MS] {

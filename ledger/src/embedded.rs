@@ -95,6 +95,12 @@ pub fn founder(key: &[u8; 32], salt: [u8; 32]) -> (AccountId, OnionStart) {
     (own, Onions::new(key, salt).start())
 }
 
+/// What a validator with this key commits to that begins, or begins anew, with the onion of its own of this number.
+#[must_use]
+pub fn founder_at(key: &[u8; 32], salt: [u8; 32], own: u64) -> OnionStart {
+    Onions::new(key, salt).start_at(own)
+}
+
 /// How the engine orders the ledger from a block on.
 struct Turn {
     host: Host,
@@ -112,8 +118,8 @@ pub struct Embedded {
     replica: Replica,
     queue: Queue,
     mesh: Option<Mesh>,
-    // Closes when the sequencer, which holds the sender, has ended.
-    stopped: watch::Receiver<()>,
+    // Why the engine has stopped by itself. It closes when the engine, which holds the sender, has ended.
+    stopped: watch::Receiver<Option<LedgerError>>,
 }
 
 impl Embedded {
@@ -187,7 +193,7 @@ impl Embedded {
         let replica = maker.executor.replica().clone();
         let (queue, lanes) = Queue::new(replica.clone());
         let lanes = Admission::start(&host, &replica, lanes);
-        let (done, stopped) = watch::channel(());
+        let (done, stopped) = watch::channel(None);
         let chain = chain.id;
         let together = together.map(|(folder, together)| {
             let (mesh, arriving) = Mesh::start(together.endpoint);
@@ -199,6 +205,7 @@ impl Embedded {
         tokio::spawn(async move {
             if let Err(error) = order(turn).await {
                 tracing::error!(%error, "the ledger stops after an error");
+                done.send_replace(Some(error));
             }
             drop(done);
         });
@@ -225,10 +232,12 @@ impl Embedded {
         while stopped.changed().await.is_ok() {}
     }
 
-    /// Waits until the engine has stopped by itself, which it does after a disk error.
-    pub async fn stopped(&self) {
+    /// Waits until the engine has stopped by itself, and says why: after a disk error, or because the ledger's blocks say that
+    /// others order it.
+    pub async fn stopped(&self) -> LedgerError {
         let mut stopped = self.stopped.clone();
-        while stopped.changed().await.is_ok() {}
+        let error = stopped.wait_for(Option::is_some).await.map(|error| error.clone());
+        error.ok().flatten().unwrap_or(LedgerError::Closed)
     }
 }
 
@@ -259,13 +268,14 @@ impl Engine for Embedded {
 async fn order(turn: Turn) -> Result<(), LedgerError> {
     let mut next = Some(turn);
     while let Some(turn) = next.take() {
-        next = match (turn.maker.is_alone()?, turn) {
-            (true, turn) => Sequencer::begin(turn)?.run().await?,
-            (false, Turn { host, lanes, maker, held_over, company: Some(company) }) => {
+        let (is_alone, is_member) = (turn.maker.is_alone()?, turn.maker.is_member()?);
+        next = match turn {
+            turn if is_alone => Sequencer::begin(turn)?.run().await?,
+            Turn { host, lanes, maker, held_over, company: Some(company) } if is_member => {
                 Agreement::begin(host, lanes, maker, held_over, company).await?.run().await?
             }
-            // The last block has made others validators, and this machine cannot reach them.
-            (false, Turn { maker, .. }) => {
+            // The last block has made others validators, or this machine cannot reach them.
+            Turn { maker, .. } => {
                 let validators = maker.executor.chain_row()?.validators.members;
                 let validators = validators.iter().map(|validator| validator.key).collect();
                 return Err(LedgerError::WrongKey { validators });

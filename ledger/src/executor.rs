@@ -26,19 +26,19 @@ use std::{
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use symbolon_net::{Host, watch};
+use symbolon_net::{Host, PeerAddress, watch};
 use symbolon_protocol::{
     LedgerTime,
     codec::{Decode as _, Encode},
-    id::{AccountId, Hash},
+    id::{AccountId, Hash, PeerId},
     ledger::{
         Status,
         admission::Signatures,
         beacon::Onions,
         block::{Block, BlockInputs, Genesis, SignedHeader},
+        commit::{Validator, Validators},
         execute::{self, BlockBuilder, Executed, Pushed},
-        commit::Validators,
-        rows::{Chain, Chains, PastSets, Table as _},
+        rows::{Chain, Chains, PastSets, Table as _, ValidatorsTable},
         state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
         tree::{self, Range},
@@ -210,6 +210,20 @@ impl Executor {
         let rows = self.rows()?;
         let chain = rows.get(Chains, &());
         rows.checked(chain)?.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))
+    }
+
+    /// Where validators say that they are, as far as they say it.
+    pub(crate) fn addresses(&self, set: &Validators) -> Result<Vec<PeerAddress>, LedgerError> {
+        let rows = self.rows()?;
+        let read = |member: &Validator| rows.get(ValidatorsTable, &member.key);
+        let found = set.members.iter().filter_map(|member| Some((member.key, read(member)?)));
+        let addresses = found.map(|(key, row)| PeerAddress {
+            // A validator speaks under the key with which it signs.
+            id: PeerId(key.0),
+            addresses: row.addresses,
+        });
+        let addresses = addresses.filter(|peer| !peer.addresses.is_empty()).collect();
+        rows.checked(addresses)
     }
 
     /// The validators that committed the last block.

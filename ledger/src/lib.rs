@@ -20,7 +20,7 @@ mod remote;
 mod serve;
 mod ticket;
 
-pub use embedded::{Embedded, Options, Together, founder};
+pub use embedded::{Embedded, Options, Together, founder, founder_at};
 pub use error::LedgerError;
 pub use executor::{EPOCHS_KEPT, Replica};
 pub use join::{Joined, join};

@@ -29,6 +29,7 @@ pub mod shell;
 pub mod stat;
 #[cfg(test)]
 mod tests;
+pub mod validators;
 pub mod vault;
 pub mod verify;
 
@@ -122,6 +123,9 @@ documents! {
     operator::Scrubbed,
     operator::Staked,
     progress::Event,
+    validators::ValidatorChanged,
+    validators::ValidatorReady,
+    validators::ValidatorsShown,
     put::FileQuote,
     put::FileStored,
     keep::KeepStopped,

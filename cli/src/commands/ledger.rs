@@ -1,6 +1,6 @@
 //! `symbolon ledger`: run a ledger, mirror one, or show its state.
 
-mod mirror;
+pub(super) mod mirror;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -133,6 +133,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         epoch_ms: args.epoch,
         faucet: args.faucet,
         epochs_kept: args.blocks.epochs(),
+        joined: None,
         rules: args.rules,
     };
     let host = context.host.clone();
@@ -174,6 +175,7 @@ fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {
         epoch_ms: args.epoch,
         faucet: args.faucet,
         epochs_kept: EPOCHS_KEPT,
+        joined: None,
         rules: args.rules.clone(),
     };
     founding::found(&dirs, &args.reached_at, serve::params(&plan), &context.host)?;

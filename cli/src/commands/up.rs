@@ -153,6 +153,7 @@ impl Up {
             epoch_ms: args.epoch,
             faucet: None,
             epochs_kept: args.blocks.epochs(),
+            joined: None,
             rules: serve::Rules::default(),
         };
         let (ledger, others) = start_validators(args, context, plan).await?;

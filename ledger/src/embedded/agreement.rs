@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use ed25519_dalek::SigningKey;
 use symbolon_consensus::{
     Event, Ledger as _, Node, Output, Refusal, Request, Settings, Signatures, TimerId,
     ledger::Answer,
@@ -26,8 +27,12 @@ use symbolon_net::{Host, PeerAddress};
 use symbolon_protocol::{
     LedgerTime,
     codec::Encode as _,
-    id::{ChainId, PeerId},
-    ledger::{commit::Validators, transaction::Transaction},
+    id::{AccountId, ChainId, PeerId, TransactionId},
+    ledger::{
+        commit::Validators,
+        evidence::Evidence,
+        transaction::{Action, Transaction},
+    },
     limits::TRANSACTION_BYTES_MAX,
 };
 use tokio::{
@@ -77,6 +82,8 @@ pub(super) struct Agreement {
     /// When those in the pool that came before this number are told again.
     tell_again: (Instant, u64),
     validators: Validators,
+    own: AccountId,
+    key: SigningKey,
 }
 
 /// Why the engine goes on in another way, or not at all.
@@ -100,7 +107,7 @@ impl Agreement {
         for submission in waiting {
             pool.add(submission);
         }
-        let known = pool.known();
+        let (known, own, key) = (pool.known(), maker.own(), maker.signing_key());
         let (folder, chain) = (company.folder.clone(), company.chain);
         let opening = move || {
             let books = Books::new(maker, known);
@@ -128,8 +135,10 @@ impl Agreement {
             told: Arc::new(Semaphore::new(TOLD)),
             tell_again: (Instant::now(), 0),
             validators,
+            own,
+            key,
         };
-        agreement.meet_validators();
+        agreement.meet_validators()?;
         Ok(agreement)
     }
 
@@ -269,12 +278,7 @@ impl Agreement {
                     self.waits.insert((Instant::now() + Duration::from_millis(after.0), id));
                 }
                 Output::Ask(request) => self.asks.push_back(request),
-                Output::Evidence(evidence) => {
-                    tracing::warn!(
-                        ?evidence,
-                        "a validator has signed two things that exclude each other"
-                    );
-                }
+                Output::Evidence(evidence) => self.report(evidence),
                 Output::Refused { peer, refusal } => self.refused(peer, refusal),
                 Output::Withheld(error) => {
                     tracing::warn!(%error, "this validator does not sign at this place");
@@ -290,6 +294,19 @@ impl Agreement {
         }
         self.ask();
         Ok(None)
+    }
+
+    /// Shows the ledger what a validator has done. It costs this validator's own account the fee, and if that has none, others
+    /// have seen it too.
+    fn report(&self, evidence: Evidence) {
+        tracing::warn!(?evidence, "a validator has signed two things that exclude each other");
+        let valid_until = self.node.height().saturating_add(EVIDENCE_BLOCKS);
+        let action = Action::ReportEquivocation { evidence: Box::new(evidence) };
+        let id = TransactionId(self.host.random());
+        let (chain, key) = (self.company.chain, &self.key);
+        let transaction = Transaction::build(chain, key, id, valid_until, action);
+        self.company.mesh.tell(&transaction);
+        self.take_told(transaction);
     }
 
     fn journal(&mut self) -> &mut Journal {
@@ -360,7 +377,7 @@ impl Agreement {
                 let is_changed = tip.validators != self.validators;
                 if is_changed {
                     self.validators = tip.validators.clone();
-                    self.meet_validators();
+                    self.meet_validators()?;
                 }
                 if is_changed && !self.takes_part() {
                     return Ok(Some(Pause::Turned));
@@ -375,15 +392,20 @@ impl Agreement {
 
     /// Whether this machine is one of several validators.
     fn takes_part(&self) -> bool {
-        self.validators.only().is_none()
+        self.validators.only().is_none() && self.validators.power_of(&self.own) != 0
     }
 
     /// Connects with those that order the ledger now.
-    fn meet_validators(&self) {
+    fn meet_validators(&self) -> Result<(), LedgerError> {
         let Company { mesh, addresses, .. } = &self.company;
         let members = self.validators.members.iter().map(|member| PeerId(member.key.0));
         let named = addresses.iter().map(|address| address.id);
-        mesh.set_peers(members.chain(named), addresses.clone());
+        let books = self.books.as_ref().expect("the books are here when nothing is asked");
+        // What the ledger says of where they are is newer than what the operator said.
+        let said = books.maker.executor.addresses(&self.validators)?;
+        let known = addresses.iter().cloned().chain(said);
+        mesh.set_peers(members.chain(named), known);
+        Ok(())
     }
 }
 
@@ -392,3 +414,6 @@ const TOLD: usize = 4_096;
 
 /// How often a transaction that waits is told again: a block comes sooner, as long as nothing fails.
 const TELL_AGAIN: Duration = Duration::from_secs(2);
+
+/// For how many blocks a report may wait.
+const EVIDENCE_BLOCKS: u64 = 100;

@@ -7,12 +7,7 @@ use symbolon_protocol::{
     LedgerTime, MachineTime, Millis,
     codec::Encode as _,
     id::{AccountId, Hash},
-    ledger::{
-        Status,
-        block::Block,
-        execute::Executed,
-        transaction::Transaction,
-    },
+    ledger::{Status, block::Block, execute::Executed, transaction::Transaction},
 };
 
 use super::{

@@ -170,6 +170,11 @@ impl Maker {
         AccountId(self.key.verifying_key().to_bytes())
     }
 
+    /// Whether this machine is one of the validators.
+    pub(super) fn is_member(&self) -> Result<bool, LedgerError> {
+        Ok(self.executor.chain_row()?.validators.power_of(&self.own()) != 0)
+    }
+
     /// Whether this machine orders the ledger alone.
     pub(super) fn is_alone(&self) -> Result<bool, LedgerError> {
         Ok(self.executor.chain_row()?.validators.only() == Some(self.own()))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use symbolon_ledger::{Joined, Keeping, LedgerError, LedgerTicket, Mirror, Mirrored, Remote};
-use symbolon_net::Endpoint;
+use symbolon_net::{Endpoint, PeerAddress};
 use symbolon_view::network::{MirrorReady, Ready};
 use tokio::task::JoinHandle;
 
@@ -79,16 +79,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Error> {
 
 /// A mirror to be started.
 #[derive(Clone)]
-struct Plan {
-    dir: PathBuf,
-    network: Network,
-    ticket: LedgerTicket,
-    epochs_kept: u64,
+pub(in crate::commands) struct Plan {
+    pub(in crate::commands) dir: PathBuf,
+    pub(in crate::commands) network: Network,
+    pub(in crate::commands) ticket: LedgerTicket,
+    pub(in crate::commands) epochs_kept: u64,
 }
 
 /// A mirror that answers others.
-struct Running {
-    mirror: Mirror,
+pub(in crate::commands) struct Running {
+    pub(in crate::commands) mirror: Mirror,
     ticket: LedgerTicket,
     epoch_ms: u64,
     height: u64,
@@ -97,7 +97,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(plan: &Plan, context: &Context) -> Result<Self, Error> {
+    pub(in crate::commands) async fn start(plan: &Plan, context: &Context) -> Result<Self, Error> {
         let host = &context.host;
         let endpoint = serve::mirror_endpoint(&plan.dir, &plan.network, host).await?;
         let keeping = Keeping { host: host.clone(), folder: plan.dir.clone() };
@@ -141,7 +141,12 @@ impl Running {
         Ok(())
     }
 
-    async fn stop(self) {
+    /// Where others reach it.
+    pub(in crate::commands) fn address(&self) -> PeerAddress {
+        self.endpoint.address()
+    }
+
+    pub(in crate::commands) async fn stop(self) {
         self.endpoint.close().await;
         self.server.abort();
         // The task holds a clone of the mirror until it has ended.
@@ -180,7 +185,7 @@ fn tell(out: &Output, happened: &Mirrored) {
 /// After how many rows a line says how far it is.
 const ROWS_SAID: u64 = 500_000;
 
-fn in_words(error: LedgerError) -> Error {
+pub(in crate::commands) fn in_words(error: LedgerError) -> Error {
     let message = error.to_string();
     match error {
         LedgerError::Forged { .. } => Error::new(Kind::Corrupt, message).hint(
