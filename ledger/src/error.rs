@@ -92,6 +92,15 @@ pub enum LedgerError {
         /// What is wrong with the answer.
         what: &'static str,
     },
+    /// The header of an answer names validators that this program does not know, and the server does not show how they came
+    /// to be.
+    #[error(
+        "block {height} names validators that are not known, and the server does not show how they came to be"
+    )]
+    NewValidators {
+        /// The block's height.
+        height: u64,
+    },
     /// An answer is older than what this program already knows.
     #[error("the ledger answered from height {height}, but height {known} is already known")]
     Stale {
@@ -135,7 +144,13 @@ impl LedgerError {
     /// asked.
     #[must_use]
     pub fn servers_fault(&self) -> bool {
-        matches!(self, Self::Forged { .. } | Self::Stale { .. } | Self::Forked { .. })
+        matches!(
+            self,
+            Self::Forged { .. }
+                | Self::Stale { .. }
+                | Self::Forked { .. }
+                | Self::NewValidators { .. }
+        )
     }
 }
 

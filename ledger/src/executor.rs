@@ -44,7 +44,7 @@ use symbolon_protocol::{
         tree::{self, Range},
     },
     limits::LIST_MAX,
-    wire::ledger::{HistoryPlace, Row},
+    wire::ledger::{HistoryPlace, Row, SetChange},
 };
 
 use crate::{
@@ -471,6 +471,15 @@ impl Replica {
             rows.checked((made?, block))
         })
         .await
+    }
+
+    /// The first changes of the validators after a height, at most so many, and whether there are more.
+    pub(crate) async fn set_changes(
+        &self,
+        after: u64,
+        count: usize,
+    ) -> Result<(Vec<SetChange>, bool), LedgerError> {
+        self.read(move |read| blocks::changes(read, after, count)).await
     }
 
     /// Blocks from `height` on.

@@ -327,7 +327,13 @@ impl Remote {
         read: impl Fn(Response, Option<u64>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         for others in (0..self.servers()).rev() {
-            let answer = self.ask_server(request, true, &read).await;
+            let mut answer = self.ask_server(request, true, &read).await;
+            if matches!(answer, Err(LedgerError::NewValidators { .. })) {
+                answer = match self.learn_sets().await {
+                    Ok(()) => self.ask_server(request, true, &read).await,
+                    Err(error) => Err(error),
+                };
+            }
             match answer {
                 Ok(answer) => {
                     self.save().await;
@@ -446,6 +452,7 @@ fn describe(request: &Request) -> String {
         Request::History { .. } => "history".to_owned(),
         Request::Genesis => "genesis".to_owned(),
         Request::Checkpoint { .. } => "checkpoint".to_owned(),
+        Request::Sets { after } => format!("validators after {after}"),
     }
 }
 

@@ -6,7 +6,11 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use symbolon_net::watch;
 use symbolon_protocol::{
     codec::{Decode, Encode, Reader as Bytes},
-    ledger::block::{Block, SignedHeader},
+    ledger::{
+        block::{Block, SignedHeader},
+        commit::Validators,
+    },
+    wire::ledger::SetChange,
 };
 
 use super::{Replica, prune, rows::disk};
@@ -14,6 +18,47 @@ use crate::error::LedgerError;
 
 /// Blocks by height, in canonical bytes. The genesis is block 0.
 pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+
+/// Blocks that changed the validators, by height, as [`SetChange`]. They are never removed: who comes back after years
+/// follows them, and there are few.
+pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("set changes");
+
+/// Writes what a block changed about the validators, if it did. `before` committed it, and `next` commits the one after it.
+pub(super) fn put_change(
+    write: &WriteTransaction,
+    signed: &SignedHeader,
+    before: Option<Validators>,
+    next: &Validators,
+) -> Result<(), LedgerError> {
+    let header = &signed.header;
+    let mut changes = write.open_table(CHANGES).map_err(disk)?;
+    if header.validators == header.next_validators {
+        return Ok(());
+    }
+    let validators =
+        before.ok_or_else(|| LedgerError::Damaged("the last validators are missing".into()))?;
+    let change = SetChange { header: signed.clone(), validators, next: next.clone() };
+    changes.insert(header.height, change.to_bytes().as_slice()).map_err(disk)?;
+    Ok(())
+}
+
+/// The first changes after a height, at most so many, and whether there are more.
+pub(super) fn changes(
+    read: &ReadTransaction,
+    after: u64,
+    count: usize,
+) -> Result<(Vec<SetChange>, bool), LedgerError> {
+    let table = read.open_table(CHANGES).map_err(disk)?;
+    let mut found = Vec::new();
+    for entry in ReadableTable::range(&table, after.saturating_add(1)..).map_err(disk)? {
+        let (_, bytes) = entry.map_err(disk)?;
+        if found.len() == count {
+            return Ok((found, true));
+        }
+        found.push(SetChange::from_bytes(bytes.value()).map_err(|error| damaged(&error))?);
+    }
+    Ok((found, false))
+}
 
 /// Writes a block.
 pub(super) fn put(write: &WriteTransaction, block: &Block) -> Result<(), LedgerError> {

@@ -15,8 +15,8 @@ use symbolon_protocol::{
     id::{ChainId, Hash},
     ledger::{
         block::{Block, Genesis, SignedHeader},
-        rows::{Chain, Chains, Table as _},
-        state::{RowBytes, State as _},
+        rows::{Chain, Chains, PastSets, Table as _},
+        state::{RowBytes, State as _, StateExt as _},
         tree,
     },
     record,
@@ -159,6 +159,8 @@ impl Joining {
         let (root, chain) = (tree::root(&rows), rows.row(&Chains::key(&())));
         let chain = chain.and_then(|row| Chain::from_bytes(&row).ok());
         let chain = rows.checked(chain)?.ok_or_else(|| damaged("it has no chain row"))?;
+        let before = rows.get(PastSets, &header.height).map(|past| past.validators);
+        let before = rows.checked(before)?;
         let fetched: (_, u64, Hash) = (chain.id, chain.height, root);
         if fetched != (header.chain, header.height, header.state_root) {
             return Err(damaged("the rows that were fetched are not those of their block"));
@@ -168,6 +170,7 @@ impl Joining {
         write.set_quick_repair(true);
         {
             blocks::put(&write, block)?;
+            blocks::put_change(&write, &block.header, before, &chain.validators)?;
             rows::put_history(&write, block)?;
             prune::begin(&write, &chain)?;
             let base = header.height.to_le_bytes();

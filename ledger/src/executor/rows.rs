@@ -11,7 +11,7 @@ use symbolon_protocol::{
     id::AccountId,
     ledger::{
         block::{Block, Event, Place, Reason},
-        rows::{Chain, Chains, Table as _},
+        rows::{Chain, Chains, PastSet, PastSets, Table as _},
         state::{RowBytes, State, Update},
         tree,
     },
@@ -160,6 +160,11 @@ pub(super) fn commit(
         let chain = chain.and_then(|chain| Chain::from_bytes(chain.value()).ok());
         let chain = chain.ok_or_else(|| LedgerError::Damaged("it has no chain row".into()))?;
         blocks::put(&write, block)?;
+        let height = &block.header.header.height;
+        let past = rows.get(PastSets::key(height).as_slice()).map_err(disk)?;
+        let past = past.and_then(|past| PastSet::from_bytes(past.value()).ok());
+        let before = past.map(|past| past.validators);
+        blocks::put_change(&write, &block.header, before, &chain.validators)?;
         put_history(&write, block)?;
         prune::step(&write, &chain, block, epochs_kept)?;
         let mut table = write.open_table(META).map_err(disk)?;

@@ -106,8 +106,12 @@ impl Checkpoint {
         }
         let height = self.header.as_ref().map(|header| header.header.height);
         let request = Request::Checkpoint { height, after: self.after.clone(), until: None };
+        let is_first = self.header.is_none();
         let answer = self.remote.ask(&request, |response, _| match response {
             Response::Rows { header, rows, proof, more } => {
+                if is_first {
+                    self.remote.believe(&header, None)?;
+                }
                 Ok(Answer { header, rows, proof, more })
             }
             Response::Gone => Err(LedgerError::CheckpointGone),
@@ -117,8 +121,7 @@ impl Checkpoint {
         match &self.header {
             // Two servers may have a block with different signatures.
             Some(header) if header.header != answer.header.header => return Err(OTHER_BLOCK),
-            Some(_) => {}
-            None => self.remote.believe(&answer.header, None)?,
+            _ => {}
         }
         let (header, more) = (answer.header.clone(), answer.more);
         let range = Range { after: self.after.as_deref(), ..Range::default() };

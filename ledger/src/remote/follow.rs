@@ -99,6 +99,11 @@ impl Follower {
                 () = blocks.closed() => return Ok(()),
                 response = receiver.receive::<Response>() => response.map_err(lost)?,
             };
+            if let Response::Block { block } = &response
+                && self.remote.names_new_sets(&block.header)
+            {
+                self.remote.learn_sets().await?;
+            }
             let block = match self.take(response) {
                 Err(error) => return Err(self.remote.keep_evidence(error).await),
                 block => block?,

@@ -15,13 +15,14 @@ use symbolon_net::Host;
 use symbolon_protocol::{
     LedgerTime, MachineTime, Millis,
     codec::{Decode, Encode},
-    id::{AccountId, PeerId},
+    id::{AccountId, Hash, PeerId},
     ledger::{
         block::{Genesis, SignedHeader},
+        commit::Validators,
         light::{LightError, Trusted},
     },
     record,
-    wire::ledger::{Request, Response},
+    wire::ledger::{Request, Response, SetChange},
 };
 use symbolon_store::durable;
 use tokio::time::Instant;
@@ -57,9 +58,35 @@ pub(super) struct Known {
     at: Option<Instant>,
     /// Time of the header that is on disk.
     saved_ms: Option<LedgerTime>,
+    /// Sets of validators that were followed by others, the newest last: answers that come late have their headers.
+    past: Vec<Validators>,
 }
 
 impl Known {
+    /// Trusts a header, if it follows what is trusted: `sets` are valid sets that came with it.
+    fn take(&mut self, signed: &SignedHeader, sets: &[Validators]) -> Result<(), LightError> {
+        let trusted = self.kept.trusted.follow(signed, sets)?;
+        let is_new = self.kept.trusted.height < trusted.height;
+        if is_new || self.kept.header.is_none() {
+            self.kept.header = Some(signed.clone());
+        }
+        if trusted.validators != self.kept.trusted.validators {
+            if PAST_MAX <= self.past.len() {
+                self.past.remove(0);
+            }
+            self.past.push(self.kept.trusted.validators.clone());
+        }
+        self.kept.trusted = trusted;
+        self.at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// A set that is or was trusted.
+    fn find(&self, hash: &Hash) -> Option<&Validators> {
+        let sets = [&self.kept.trusted.validators].into_iter().chain(self.past.iter().rev());
+        sets.into_iter().find(|set| set.hash() == *hash)
+    }
+
     pub(super) fn height(&self) -> u64 {
         self.kept.trusted.height
     }
@@ -85,12 +112,14 @@ impl Remote {
                 return Ok(());
             }
             let known = match self.read_kept().await? {
-                Some(kept) => Known { saved_ms: Some(kept.trusted.time_ms), kept, at: None },
+                Some(kept) => {
+                    Known { saved_ms: Some(kept.trusted.time_ms), kept, at: None, past: Vec::new() }
+                }
                 None => {
                     let genesis = self.ask_genesis().await?;
                     let (trusted, epoch_ms) = (Trusted::genesis(&genesis), genesis.params.epoch_ms);
                     let kept = Kept { trusted, header: None, epoch_ms };
-                    Known { kept, at: None, saved_ms: None }
+                    Known { kept, at: None, saved_ms: None, past: Vec::new() }
                 }
             };
             *self.lock_known() = Some(known);
@@ -185,19 +214,13 @@ impl Remote {
         if let Some(floor) = floor.filter(|floor| header.height < *floor) {
             return Err(stale(floor));
         }
-        match known.kept.trusted.follow(signed, &[]) {
-            Ok(trusted) => {
-                let is_new = known.kept.trusted.height < trusted.height;
-                if is_new || known.kept.header.is_none() {
-                    known.kept.header = Some(signed.clone());
-                }
-                known.kept.trusted = trusted;
-                known.at = Some(Instant::now());
-                Ok(())
-            }
+        let taken = known.take(signed, &[]);
+        match taken {
+            Ok(()) => Ok(()),
             // An answer that another one has overtaken.
             Err(LightError::Older { .. }) => {
-                let set = &known.kept.trusted.validators;
+                let set = known.find(&header.validators);
+                let set = set.ok_or(forged(NOT_COMMITTED))?;
                 signed.commit.verify(header, set).map_err(|_| forged(NOT_COMMITTED))
             }
             Err(LightError::Forked { height }) => {
@@ -210,12 +233,53 @@ impl Remote {
             Err(LightError::OtherLedger) => Err(forged("the header is of another ledger")),
             Err(LightError::TimeBackwards) => Err(forged("the ledger's time runs backwards")),
             Err(LightError::UnknownValidators) => {
-                Err(forged("the header names validators that are not known"))
+                Err(LedgerError::NewValidators { height: header.height })
             }
             Err(LightError::Commit(_) | LightError::TooFewKnown { .. }) => {
                 Err(forged(NOT_COMMITTED))
             }
             Err(_) => Err(forged("the header does not follow the trusted one")),
+        }
+    }
+
+    /// Whether a later header than the trusted one names validators that are not known.
+    pub(super) fn names_new_sets(&self, signed: &SignedHeader) -> bool {
+        let header = &signed.header;
+        let known = self.lock_known();
+        let is_new = |known: &Known| {
+            let names = [&header.validators, &header.next_validators];
+            known.height() < header.height && names.into_iter().any(|set| known.find(set).is_none())
+        };
+        known.as_ref().is_some_and(is_new)
+    }
+
+    /// Follows the changes of the validators that the server has after the trusted header, one after the other.
+    pub(super) async fn learn_sets(&self) -> Result<(), LedgerError> {
+        loop {
+            let Some(after) = self.known().map(|known| known.height()) else { return Ok(()) };
+            let (changes, more) = self
+                .ask_untrusting(&Request::Sets { after }, |response| match response {
+                    Response::Sets { changes, more } => Ok((changes, more)),
+                    other => Err(unexpected(other)),
+                })
+                .await?;
+            let mut known = self.lock_known();
+            let known = known.as_mut().expect("trust began before it was asked");
+            for SetChange { header, validators, next } in &changes {
+                let are_sets = validators.check().is_ok() && next.check().is_ok();
+                // Another answer may have been quicker.
+                let is_new = known.height() < header.header.height;
+                if !are_sets {
+                    return Err(forged("what the server calls validators is no valid set"));
+                }
+                if is_new {
+                    let sets = [validators.clone(), next.clone()];
+                    known.take(header, &sets).map_err(|_| forged(NOT_COMMITTED))?;
+                }
+            }
+            if !more || changes.is_empty() {
+                return Ok(());
+            }
         }
     }
 
@@ -274,6 +338,8 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     durable::write_whole(path, bytes)
 }
 
+/// Past sets that are remembered: an answer is late by seconds, and a set lasts for an epoch mostly.
+const PAST_MAX: usize = 16;
 const NOT_COMMITTED: &str = "the ledger's validators did not sign the header";
 /// How much the ledger's time moves between two writes of the trust.
 const SAVE_EVERY: Millis = Millis(60_000);

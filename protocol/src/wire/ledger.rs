@@ -9,6 +9,7 @@ use crate::{
     ledger::{
         Status,
         block::{Block, Event, Genesis, SignedHeader},
+        commit::Validators,
         transaction::Transaction,
     },
     record,
@@ -67,6 +68,23 @@ choice! {
             /// The last key that is asked for, where a part of the state ends. Without it the state is asked for to its end.
             until: Option<Vec<u8>>,
         },
+        /// The changes of the validators after a height, in their order. Answered by [`Response::Sets`].
+        Sets = 9 {
+            /// The height.
+            after: u64,
+        },
+    }
+}
+
+record! {
+    /// A block that changed the validators.
+    pub struct SetChange {
+        /// Its header, with its commit.
+        pub header: SignedHeader,
+        /// The validators that committed it.
+        pub validators: Validators,
+        /// The validators of the block after it.
+        pub next: Validators,
     }
 }
 
@@ -181,6 +199,13 @@ choice! {
         },
         /// The ledger no longer keeps the state that the request for a checkpoint names.
         Gone = 8,
+        /// Changes of the validators: answer to [`Request::Sets`].
+        Sets = 9 {
+            /// The changes.
+            changes: Vec<SetChange>,
+            /// Whether there are more after them.
+            more: bool,
+        },
     }
 }
 

@@ -27,7 +27,7 @@ use symbolon_protocol::{
     wire::{
         ledger::{
             HistoryLine, HistoryPlace, OldestBlock, Request as LedgerRequest,
-            Response as LedgerResponse, Row,
+            Response as LedgerResponse, Row, SetChange,
         },
         preview::{NotOpened, Request as PreviewRequest, Response as PreviewResponse},
         storage::{
@@ -276,6 +276,7 @@ fn ledger_requests() -> Vec<LedgerRequest> {
         LedgerRequest::Checkpoint { height: None, after: None, until: None },
         LedgerRequest::Checkpoint { height: Some(71), after: Some(vec![3; 33]), until: None },
         LedgerRequest::Checkpoint { height: Some(71), after: None, until: Some(vec![4; 33]) },
+        LedgerRequest::Sets { after: 72 },
     ]
 }
 
@@ -296,7 +297,18 @@ fn ledger_responses() -> Vec<LedgerResponse> {
         },
         LedgerResponse::Pruned { oldest: OldestBlock { height: 69, time_ms: LedgerTime(70) } },
         LedgerResponse::Gone,
+        LedgerResponse::Sets { changes: Vec::new(), more: false },
+        LedgerResponse::Sets { changes: vec![set_change()], more: true },
     ]
+}
+
+fn set_change() -> SetChange {
+    let member = |byte: u8, power| Validator { key: AccountId([byte; 32]), power };
+    SetChange {
+        header: headers().remove(1),
+        validators: Validators { members: vec![member(5, 6)] },
+        next: Validators { members: vec![member(5, 6), member(7, 8)] },
+    }
 }
 
 fn preview_responses() -> Vec<PreviewResponse> {
