@@ -508,6 +508,19 @@ pub(crate) fn ledger_address(dir: &Path, host: &Host) -> Result<SocketAddr, Erro
     address(dir, None, IfTaken::Fail, host)
 }
 
+/// Waits until this process has given back the port of a folder: an endpoint's last tasks end a moment after it.
+pub(crate) async fn port_given_back(dir: &Path) {
+    let kept = home::read_if_there(&dir.join("listen")).ok().flatten();
+    let address = kept.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse().ok());
+    let Some(address) = address else { return };
+    for _ in 0..PORT_TRIES {
+        if probe(address).is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
 /// What to do when the port kept from last time is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IfTaken {

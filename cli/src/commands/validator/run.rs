@@ -77,6 +77,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
                     validator.tell(Votes::Yes, &mut is_told)?;
                     let ended = interrupt.or(validator.voted(&running)).await;
                     running.stop().await;
+                    serve::port_given_back(&validator.dir).await;
                     match ended {
                         None => return Ok(()),
                         Some(voted) => voted?,
@@ -92,6 +93,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
         validator.tell(Votes::No, &mut is_told)?;
         let ended = interrupt.or(validator.chosen(&running)).await;
         running.stop().await;
+        serve::port_given_back(&validator.dir).await;
         match ended {
             None => return Ok(()),
             // It was away for so long that its next block is gone: the next start sees that.
