@@ -693,6 +693,50 @@ fn prices() -> Vec<Value> {
     out
 }
 
+/// A parameter, how it is set, and its range.
+type Range = (&'static str, fn(&mut Params, u64), u64, u64);
+
+fn validator_ranges() -> [Range; 12] {
+    let (month, price) = (30 * 86_400_000, 1_000_000_000_000_000_000);
+    [
+        ("validators_max", |of, value| of.validators_max = small(value), 0, 128),
+        ("stake_min", |of, value| of.stake_min = Amount(value.into()), 0, price),
+        ("stake_unit", |of, value| of.stake_unit = Amount(value.into()), 1, price),
+        ("power_cap_bp", |of, value| of.power_cap_bp = small(value), 1, 10_000),
+        ("commission_max_bp", |of, value| of.commission_max_bp = small(value), 0, 10_000),
+        ("commission_rise_bp", |of, value| of.commission_rise_bp = small(value), 0, 10_000),
+        ("turn_penalty", |of, value| of.turn_penalty = Amount(value.into()), 0, price),
+        ("turns_missed_max", |of, value| of.turns_missed_max = value.try_into().unwrap(), 1, 1000),
+        ("jail_ms", |of, value| of.jail_ms = Millis(value), 0, month),
+        (
+            "equivocation_penalty_bp",
+            |of, value| of.equivocation_penalty_bp = small(value),
+            0,
+            10_000,
+        ),
+        ("unbonding_ms", |of, value| of.unbonding_ms = Millis(value), 1000, TRUSTING_MS_MAX.0),
+        ("validators_fee_bp", |of, value| of.validators_fee_bp = small(value), 0, 10_000),
+    ]
+}
+
+/// How long light clients trust those whose stake is bound for a while.
+fn trusted(case: &mut impl FnMut(&str, &str, &Genesis)) {
+    let mut genesis = World::new().genesis;
+    genesis.params.faucet = Amount::ZERO;
+    case(
+        "trusted for a hundred years",
+        "stake is bound for ten minutes, and no play money",
+        &genesis,
+    );
+    (genesis.params.trusting_ms, genesis.params.unbonding_ms) = (Millis::DAY, Millis::DAY);
+    case("trusted as long as stake is bound", "it must be less", &genesis);
+    genesis.params.unbonding_ms = Millis(86_400_001);
+    case("trusted for less", "a validator that has left can still lose its stake", &genesis);
+    genesis.params.unbonding_ms = Millis(1_000);
+    genesis.params.validators_max = 0;
+    case("no validator joins", "so no stake is bound", &genesis);
+}
+
 /// The parameters at the ends of their ranges, and one beyond.
 fn geneses() -> Vec<Value> {
     let mut out = Vec::new();
@@ -708,10 +752,9 @@ fn geneses() -> Vec<Value> {
             "chain": genesis.chain().to_string(), "outcome": outcome,
         }));
     };
-    type Set = fn(&mut Params, u64);
     let month = 30 * 86_400_000;
     let price = 1_000_000_000_000_000_000;
-    let ranges: [(&str, Set, u64, u64); 30] = [
+    let ranges: [Range; 18] = [
         ("epoch_ms", |of, value| of.epoch_ms = Millis(value), 1000, month),
         ("validity_blocks_max", |of, value| of.validity_blocks_max = value, 1, 10_000_000),
         ("storage_fee_bp", |of, value| of.storage_fee_bp = small(value), 0, 1000),
@@ -735,25 +778,8 @@ fn geneses() -> Vec<Value> {
             2,
             1000,
         ),
-        ("validators_max", |of, value| of.validators_max = small(value), 0, 128),
-        ("stake_min", |of, value| of.stake_min = Amount(value.into()), 0, price),
-        ("stake_unit", |of, value| of.stake_unit = Amount(value.into()), 1, price),
-        ("power_cap_bp", |of, value| of.power_cap_bp = small(value), 1, 10_000),
-        ("commission_max_bp", |of, value| of.commission_max_bp = small(value), 0, 10_000),
-        ("commission_rise_bp", |of, value| of.commission_rise_bp = small(value), 0, 10_000),
-        ("turn_penalty", |of, value| of.turn_penalty = Amount(value.into()), 0, price),
-        ("turns_missed_max", |of, value| of.turns_missed_max = value.try_into().unwrap(), 1, 1000),
-        ("jail_ms", |of, value| of.jail_ms = Millis(value), 0, month),
-        (
-            "equivocation_penalty_bp",
-            |of, value| of.equivocation_penalty_bp = small(value),
-            0,
-            10_000,
-        ),
-        ("unbonding_ms", |of, value| of.unbonding_ms = Millis(value), 1000, TRUSTING_MS_MAX.0),
-        ("validators_fee_bp", |of, value| of.validators_fee_bp = small(value), 0, 10_000),
     ];
-    for (name, set, least, most) in ranges {
+    for (name, set, least, most) in ranges.into_iter().chain(validator_ranges()) {
         let mut with = |why: &str, value: u64| {
             let mut genesis = World::new().genesis;
             set(&mut genesis.params, value);
@@ -769,20 +795,7 @@ fn geneses() -> Vec<Value> {
     let mut genesis = World::new().genesis;
     genesis.params.allowance_growth_bp = genesis.params.storage_fee_bp + 1;
     case("a growth above the fee", "it would give more than was earned", &genesis);
-    let mut genesis = World::new().genesis;
-    genesis.params.faucet = Amount::ZERO;
-    case(
-        "trusted for a hundred years",
-        "stake is bound for ten minutes, and no play money",
-        &genesis,
-    );
-    (genesis.params.trusting_ms, genesis.params.unbonding_ms) = (Millis::DAY, Millis::DAY);
-    case("trusted as long as stake is bound", "it must be less", &genesis);
-    genesis.params.unbonding_ms = Millis(86_400_001);
-    case("trusted for less", "a validator that has left can still lose its stake", &genesis);
-    genesis.params.unbonding_ms = Millis(1_000);
-    genesis.params.validators_max = 0;
-    case("no validator joins", "so no stake is bound", &genesis);
+    trusted(&mut case);
     for (name, why, validators) in light::sets() {
         let onions = vec![World::new().genesis.onions[0]; validators.members.len()];
         case(name, why, &Genesis { validators, onions, ..World::new().genesis });

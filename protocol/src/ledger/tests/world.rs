@@ -313,7 +313,7 @@ impl World {
         let mut due = next_due(&self.state).into_iter().chain(leaves);
         // What a block does about several validators, it does always.
         let are_several = 1 < self.chain().validators.members.len();
-        let unbonds = rows(&self.state, Unbondings).first().is_some();
+        let unbonds = !rows(&self.state, Unbondings).is_empty();
         let is_due = due.any(|due_ms| due_ms <= facts.time_ms) || are_several || unbonds;
         let mut builder = BlockBuilder::new(&self.state, &facts).unwrap();
         let mut outcomes = Vec::new();
