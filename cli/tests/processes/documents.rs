@@ -246,6 +246,24 @@ fn changes_are_seen(schema: &Value, document: &Value) {
     }
 }
 
+/// A validator that waits for its place, and founders of another ledger.
+fn validate(seen: &mut Seen, network: &Network) {
+    let (home, ticket) = (network.home(), &network.ticket);
+    let at = |name: &str| network.folder.path().join(name).display().to_string();
+    seen.run(&home, &format!("ledger found --dir {} --validators 4", at("four")));
+    let dir = at("validator");
+    let run = format!("validator run --dir {dir} --ledger {ticket}");
+    let server = Server::start(&home, words(&run));
+    seen.note("validator-run", &server.ready);
+    let key = server.ready["validator"].as_str().unwrap().to_owned();
+    seen.run(&home, &format!("account send {key} 20 --yes"));
+    seen.run(&home, &format!("validator join --dir {dir} --stake 10"));
+    seen.run(&home, "validator status");
+    seen.run(&home, &format!("validator unstake --dir {dir} 1"));
+    seen.run(&home, &format!("validator leave --dir {dir}"));
+    seen.run(&home, &format!("validator send --dir {dir} {key} 1"));
+}
+
 #[test]
 fn every_document_is_what_its_schema_says() {
     let mut seen = Seen { documents: Vec::new() };
@@ -263,6 +281,7 @@ fn every_document_is_what_its_schema_says() {
     live(&mut seen, &network);
     operate(&mut seen, &network);
     serve(&mut seen, &network);
+    validate(&mut seen, &network);
 
     let mut told = BTreeSet::new();
     for (name, document) in &seen.documents {

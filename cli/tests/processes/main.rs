@@ -29,5 +29,6 @@ mod sync;
 mod targets;
 mod terminal;
 mod terms;
+mod validators;
 mod vaults;
 mod vouchers;
