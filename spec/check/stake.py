@@ -310,11 +310,11 @@ def leave(block, sender, action):
 
     def apply():
         row["weight"] = 0
-        stays = kind == "member" and not can_spare(block, key)
-        if stays:
+        if kind == "member" and not can_spare(block, key):
             row["state"] = {"_": "leaving"}
-        put(block.state, block.chain["params"], key, row)
-        if not stays:
+            put(block.state, block.chain["params"], key, row)
+        else:
+            put(block.state, block.chain["params"], key, row)
             remove(block, key, {"_": "out"})
 
     return bad, apply

@@ -27,8 +27,8 @@ fn begin(writer: &mut Writer, why: &str) {
     let world = World::of(stake_params(), &[(AUTHORITY, 40)]);
     writer.genesis(why, world);
     let money: Vec<_> =
-        [1, 2, 3, 21, 22, AUTHORITY].map(|who| writer.world.sign(who, Action::Faucet)).into();
-    writer.ok("money", "of six accounts", &money);
+        [1, 2, 3, 21, 22, 23, AUTHORITY].map(|who| writer.world.sign(who, Action::Faucet)).into();
+    writer.ok("money", "of seven accounts", &money);
 }
 
 /// Two more validators, which are in the set.
@@ -222,9 +222,16 @@ pub(super) fn write_turns(writer: &mut Writer) {
     last(&mut writer.world, 5, &[]);
     writer.world.now += 10;
     writer.empty("many rounds", "each has missed several turns");
+    writer.act(
+        "just enough",
+        "the operator has staked the least there may be",
+        23,
+        join(23, 3, 100),
+    );
     for _ in 0..3 {
         writer.next_epoch("an epoch", "counts begin anew");
     }
+    assert_eq!(row(&writer.world, 23).state, ValidatorState::Member);
 }
 
 pub(super) fn write_equivocation(writer: &mut Writer) {
