@@ -115,6 +115,7 @@ const ALL: &[Description] = &[
     wire::ledger::HistoryLine::DESCRIPTION,
     wire::ledger::HistoryPlace::DESCRIPTION,
     wire::ledger::OldestBlock::DESCRIPTION,
+    wire::ledger::SetChange::DESCRIPTION,
     wire::ledger::Row::DESCRIPTION,
     named("LedgerRequest", wire::ledger::Request::DESCRIPTION),
     named("LedgerResponse", wire::ledger::Response::DESCRIPTION),

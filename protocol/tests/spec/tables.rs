@@ -33,7 +33,15 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
     (
         "wire.md",
         "ledger messages",
-        &["LedgerRequest", "LedgerResponse", "Row", "HistoryLine", "HistoryPlace", "OldestBlock"],
+        &[
+            "LedgerRequest",
+            "LedgerResponse",
+            "Row",
+            "HistoryLine",
+            "HistoryPlace",
+            "OldestBlock",
+            "SetChange",
+        ],
     ),
     ("wire.md", "preview messages", &["PreviewRequest", "PreviewResponse", "NotOpened"]),
     (
