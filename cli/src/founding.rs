@@ -66,7 +66,7 @@ impl Founded {
     /// What others need to join.
     pub(crate) fn ticket(&self, own: &PeerAddress) -> LedgerTicket {
         let others = self.addresses.iter().filter(|address| address.id != own.id);
-        let peers = [own].into_iter().chain(others).cloned().take(FOUNDERS_MAX).collect();
+        let peers = [own].into_iter().chain(others).take(FOUNDERS_MAX).cloned().collect();
         LedgerTicket { chain: self.genesis.chain(), peers }
     }
 }

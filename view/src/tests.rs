@@ -53,6 +53,18 @@ fn of<T: JsonSchema>() -> Of {
     (name.expect("a path has a last part"), SchemaGenerator::subschema_for::<T>)
 }
 
+/// What the commands of validators print.
+fn of_validators() -> Vec<(&'static str, Vec<Of>)> {
+    vec![
+        ("validator-join", vec![of::<ValidatorChanged>()]),
+        ("validator-leave", vec![of::<ValidatorChanged>()]),
+        ("validator-run", vec![of::<ValidatorReady>()]),
+        ("validator-send", vec![of::<ValidatorChanged>()]),
+        ("validator-status", vec![of::<ValidatorsShown>()]),
+        ("validator-unstake", vec![of::<ValidatorChanged>()]),
+    ]
+}
+
 /// What each command prints when it goes well; `error` and `progress`, which any may print, and
 /// `alert`, which a node gives to its operator's command.
 fn commands() -> Vec<(&'static str, Vec<Of>)> {
@@ -117,12 +129,6 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("sync", [&folder_up[..], &[of::<FolderWritten>(), of::<FolderFetch>()]].concat()),
         ("undelete", vec![of::<Undeleted>()]),
         ("up", vec![of::<NetworkReady>()]),
-        ("validator-join", vec![of::<ValidatorChanged>()]),
-        ("validator-leave", vec![of::<ValidatorChanged>()]),
-        ("validator-run", vec![of::<ValidatorReady>()]),
-        ("validator-send", vec![of::<ValidatorChanged>()]),
-        ("validator-status", vec![of::<ValidatorsShown>()]),
-        ("validator-unstake", vec![of::<ValidatorChanged>()]),
         ("vault-create", vec![of::<VaultDealt>()]),
         ("vault-rotate", vec![of::<VaultDealt>()]),
         ("vault-status", vec![of::<VaultStatus>()]),
@@ -168,7 +174,7 @@ fn the_schemas_are_those_of_the_types() {
     let regenerate = env::var_os("SYMBOLON_REGENERATE").is_some();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/json");
     let mut names = BTreeSet::new();
-    for (command, documents) in commands() {
+    for (command, documents) in commands().into_iter().chain(of_validators()) {
         let (name, text) = (format!("{command}.json"), file(command, &documents));
         if regenerate {
             fs::write(folder.join(&name), &text).unwrap();
@@ -184,7 +190,7 @@ fn the_schemas_are_those_of_the_types() {
 
 #[test]
 fn every_document_has_a_place() {
-    let commands = commands();
+    let commands: Vec<_> = commands().into_iter().chain(of_validators()).collect();
     let placed = commands.iter().flat_map(|(_, documents)| documents.iter().map(|(name, _)| *name));
     assert_eq!(placed.collect::<BTreeSet<_>>(), DOCUMENTS.iter().copied().collect());
 }

@@ -3,21 +3,22 @@
 mod run;
 mod stake;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use symbolon_ledger::Ledger;
 use symbolon_protocol::{
     Amount,
+    id::AccountId,
     ledger::{
         commit::Validators,
-        rows::{Accounts, ValidatorRow, ValidatorState, ValidatorsTable},
+        rows::{Accounts, Table as _, ValidatorRow, ValidatorState, ValidatorsTable},
     },
 };
 use symbolon_view::validators::{ValidatorShown, ValidatorsShown};
 
 use crate::{
     context::{self, Context},
-    error::Error,
+    error::{Error, Kind},
     output::Report,
     units::{count, show_amount},
 };
@@ -27,7 +28,7 @@ use crate::{
 A ledger belongs to its validators: they agree on every block, and more than two thirds of their power must sign it.
 Who has staked most is chosen, at the beginning of each epoch.
 
-To become one:
+Examples, for who becomes one:
   symbolon validator run --ledger TICKET --dir /srv/validator --listen 0.0.0.0:4150 --announce 203.0.113.7:4150
   symbolon account send VALIDATOR 11              its account, which `run` prints, pays stake and fees
   symbolon validator join --dir /srv/validator --stake 10
@@ -46,17 +47,21 @@ impl Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Follow the ledger, and vote while it says that this machine is a validator, until Ctrl-C or SIGTERM
+    /// Follow the ledger, and vote while it has this machine in its set
     Run(run::RunArgs),
-    /// Stake, and ask for a place among the validators; also after leaving or jail
+    /// Stake, and ask for a place among the validators
     Join(stake::JoinArgs),
-    /// Give up the place among the validators; the stake comes back with: symbolon validator unstake
+    /// Give up the place among the validators
     Leave(stake::FolderArgs),
-    /// Take stake back: it is paid to the validator's account once it is bound no longer
+    /// Take stake back, which stays bound for a while
     Unstake(stake::UnstakeArgs),
     /// Send money of the validator's account to another one
     Send(stake::SendArgs),
     /// List the validators: power, state, and how well they work
+    #[command(after_help = "\
+Examples:
+  symbolon validator status
+  symbolon validator status --json")]
     Status,
 }
 
@@ -105,20 +110,13 @@ async fn shown(ledger: &Ledger) -> Result<ValidatorsShown, Error> {
     let rows = ledger.scan_all(ValidatorsTable, &[]).await?;
     let mut validators: Vec<_> = rows
         .into_iter()
-        .filter_map(|(key, row)| {
-            use symbolon_protocol::ledger::rows::Table as _;
-            Some(one(ValidatorsTable::parse(&key)?, &row, &set))
-        })
+        .filter_map(|(key, row)| Some(one(ValidatorsTable::parse(&key)?, &row, &set)))
         .collect();
     validators.sort_by_key(|one| std::cmp::Reverse(one.power));
     Ok(ValidatorsShown { power: set.power(), validators })
 }
 
-fn one(
-    validator: symbolon_protocol::id::AccountId,
-    row: &ValidatorRow,
-    set: &Validators,
-) -> ValidatorShown {
+fn one(validator: AccountId, row: &ValidatorRow, set: &Validators) -> ValidatorShown {
     let part = |shares: u128| match row.shares {
         0 => Amount::ZERO,
         all => Amount(row.stake.0.saturating_mul(shares) / all),
@@ -152,16 +150,13 @@ fn in_words(state: ValidatorState) -> &'static str {
 }
 
 /// What a validator's own account has.
-async fn balance(
-    ledger: &Ledger,
-    account: &symbolon_protocol::id::AccountId,
-) -> Result<Amount, Error> {
+async fn balance(ledger: &Ledger, account: &AccountId) -> Result<Amount, Error> {
     Ok(ledger.row(Accounts, account).await?.map_or(Amount::ZERO, |row| row.balance))
 }
 
 /// The folder's own words for what is missing.
-fn no_folder(dir: &PathBuf) -> Error {
-    Error::new(crate::error::Kind::NotFound, format!("{} has no validator", dir.display()))
+fn no_folder(dir: &Path) -> Error {
+    Error::new(Kind::NotFound, format!("{} has no validator", dir.display()))
         .hint("start it first: symbolon validator run --dir DIR --ledger TICKET")
 }
 

@@ -68,7 +68,10 @@ fn a_viewer_knows_what_is_proven_and_what_the_seller_chose() {
         for cell in seen[cells].as_array().unwrap() {
             let of = |field: &str| usize::try_from(cell[field].as_u64().unwrap()).unwrap();
             let (offset, length) = (of("offset"), of("length"));
-            assert_eq!(cell["text"].as_str(), Some(&text[offset..offset + length]), "{cell}");
+            // The last cells of a stripe may lie behind the end of the file.
+            let end = text.len();
+            let shown = &text[offset.min(end)..(offset + length).min(end)];
+            assert_eq!(cell["text"].as_str(), Some(shown), "{cell}");
             open += length as u64;
         }
     }
@@ -157,7 +160,10 @@ fn a_viewers_own_number_is_answered_within_what_the_seller_allows() {
         for cell in seen["fresh_cells"].as_array().unwrap() {
             let of = |field: &str| usize::try_from(cell[field].as_u64().unwrap()).unwrap();
             let (offset, length) = (of("offset"), of("length"));
-            assert_eq!(cell["text"].as_str(), Some(&text[offset..offset + length]), "{cell}");
+            // The last cells of a stripe may lie behind the end of the file.
+            let end = text.len();
+            let shown = &text[offset.min(end)..(offset + length).min(end)];
+            assert_eq!(cell["text"].as_str(), Some(shown), "{cell}");
             opened.insert(of("cell"));
         }
         assert!(opened.len() <= 4, "more than the seller allows: {opened:?}");

@@ -119,7 +119,9 @@ fn whatever_is_waited_for_a_signal_ends_it() {
             let line = line.replace("put file", &format!("put {}", path.display()));
             is_interrupted(&told(at_once(&line), signal));
         }
-        let dir = network.folder.path().join("late").display().to_string();
+        // The first one may have ended with a folder that has no key yet.
+        let late = format!("late{}", signal.as_raw());
+        let dir = network.folder.path().join(late).display().to_string();
         let mut node = at_once(&format!("node run --capacity 1GiB --dir {dir}"));
         node.stdin(Stdio::null());
         let done = told(node, signal);

@@ -43,7 +43,13 @@ impl Lines {
             // These would run on: what they meet ends them.
             "demo" => format!("{folder}/nothing"),
             "up" => String::from("--listen 203.0.113.7:1"),
-            "ledger run" | "ledger mirror" => format!("--dir {folder}/ledger"),
+            "ledger run" | "ledger mirror" | "validator run" => format!("--dir {folder}/ledger"),
+            "ledger found" => format!("--dir {folder}/four --validators 4"),
+            // No validator is in this folder.
+            "validator join" | "validator leave" | "validator unstake" => {
+                format!("--dir {folder}/many")
+            }
+            "validator send" => format!("--dir {folder}/many {} 1", "0".repeat(64)),
             "node run" => format!("--dir {folder}/ledger --capacity 1GiB"),
             "init" => String::from("--no-passphrase"),
             "restore" => format!("--from {folder}/nothing --no-passphrase"),
@@ -77,7 +83,7 @@ impl Lines {
             "account balance" | "account faucet" | "account history" | "account statement"
             | "audit" | "care" | "vault create" | "vault rotate" | "vault status" | "down"
             | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list" | "node status"
-            | "orders" | "status" => String::new(),
+            | "orders" | "status" | "validator status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }

@@ -214,7 +214,7 @@ impl Peers {
     }
 
     /// Those that are to be called now.
-    fn to_dial(&mut self) -> Vec<PeerAddress> {
+    fn begin_dials(&mut self) -> Vec<PeerAddress> {
         let now = Instant::now();
         let due: Vec<PeerId> = self.addresses.keys().copied().collect();
         let mut found = Vec::new();
@@ -251,7 +251,7 @@ impl Shared {
 
     /// Calls those that it is time to call.
     fn dial(self: &Arc<Self>) {
-        let due = self.peers().to_dial();
+        let due = self.peers().begin_dials();
         for address in due {
             let shared = self.clone();
             tokio::spawn(async move {

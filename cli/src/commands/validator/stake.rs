@@ -25,6 +25,11 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon validator leave --dir /srv/validator
+
+Let the validator run until its state is `out`: symbolon validator status.")]
 pub(super) struct FolderArgs {
     /// The folder of the validator
     #[arg(long, value_name = "DIR")]
@@ -36,6 +41,8 @@ pub(super) struct FolderArgs {
 Examples:
   symbolon validator join --dir /srv/validator --stake 10
   symbolon validator join --dir /srv/validator --stake 10 --commission 500
+
+One that has left or was jailed asks again with the same command, and stakes nothing.
 
 The validator must run: one that misses its turns pays for each, and is jailed. It loses a part of its stake, and its
 place for ever, if two machines sign with its key: so keep no copy of a folder that runs. What is staked stays bound for
@@ -53,6 +60,10 @@ pub(super) struct JoinArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon validator unstake --dir /srv/validator         all of its own
+  symbolon validator unstake --dir /srv/validator 2.5")]
 pub(super) struct UnstakeArgs {
     /// The folder of the validator
     #[arg(long, value_name = "DIR")]
@@ -63,6 +74,9 @@ pub(super) struct UnstakeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  symbolon validator send --dir /srv/validator ACCOUNT 10")]
 pub(super) struct SendArgs {
     /// The folder of the validator
     #[arg(long, value_name = "DIR")]
@@ -82,7 +96,7 @@ struct Own {
 }
 
 impl Own {
-    fn read(dir: &PathBuf) -> Result<Self, Error> {
+    fn read(dir: &Path) -> Result<Self, Error> {
         let secret = home::read_if_there(&dir.join("key"))?.ok_or_else(|| no_folder(dir))?;
         let secret: [u8; 32] = secret.try_into().map_err(|_| no_folder(dir))?;
         let key = OwnKey::new(&secret);
@@ -93,7 +107,7 @@ impl Own {
 
 /// Signs and submits what `make` says, with the ledger's row about the validator.
 async fn submit(
-    dir: &PathBuf,
+    dir: &Path,
     context: &Context,
     make: impl FnOnce(&Own, &Chain, Option<&ValidatorRow>) -> Result<Action, Error>,
 ) -> Result<Report, Error> {
