@@ -170,6 +170,10 @@ pub(crate) struct Rules {
     complaint_bond: Option<Amount>,
 }
 
+/// Turns that a validator of a new ledger may miss in a row before it is jailed. A busy ledger of four has a few for each in a
+/// second: a machine that starts again within minutes must keep its place, because the others have one less to lose without it.
+const TURNS_MISSED_MAX: u32 = 500;
+
 /// Length of a new ledger's epoch in milliseconds, if none is given.
 ///
 /// Every epoch costs a window and a proof of each node, which the ledger writes to the disk. An hour suits a machine that
@@ -315,6 +319,7 @@ pub(crate) fn params(plan: &LedgerPlan) -> Params {
         window_ms_min: plan.rules.window_min.map_or(development.window_ms_min, Millis),
         listing_bond_bp: plan.rules.listing_bond.unwrap_or(development.listing_bond_bp),
         complaint_bond: plan.rules.complaint_bond.unwrap_or(development.complaint_bond),
+        turns_missed_max: TURNS_MISSED_MAX,
         ..development
     }
 }
