@@ -261,6 +261,8 @@ def main():
     options = parser.parse_args()
     if not options.hosts:
         return measure(options, None)
+    why = distance.hindrance()
+    need(why is None, f"--hosts does not work on this machine: {why}")
     with Hosts(distance.delay_tool(None)) as hosts:
         return measure(options, hosts)
 

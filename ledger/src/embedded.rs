@@ -186,9 +186,7 @@ impl Embedded {
             None => chain.validators.only() == Some(maker.own()),
         };
         if !is_able {
-            let validators = chain.validators.members;
-            let validators = validators.iter().map(|validator| validator.key).collect();
-            return Err(LedgerError::WrongKey { validators });
+            return Err(LedgerError::wrong_key(&chain.validators));
         }
         let replica = maker.executor.replica().clone();
         let (queue, lanes) = Queue::new(replica.clone());
@@ -268,18 +266,16 @@ impl Engine for Embedded {
 async fn order(turn: Turn) -> Result<(), LedgerError> {
     let mut next = Some(turn);
     while let Some(turn) = next.take() {
-        let (is_alone, is_member) = (turn.maker.is_alone()?, turn.maker.is_member()?);
+        let (set, own) = (turn.maker.executor.chain_row()?.validators, turn.maker.own());
         next = match turn {
-            turn if is_alone => Sequencer::begin(turn)?.run().await?,
-            Turn { host, lanes, maker, held_over, company: Some(company) } if is_member => {
+            turn if set.only() == Some(own) => Sequencer::begin(turn)?.run().await?,
+            Turn { host, lanes, maker, held_over, company: Some(company) }
+                if set.power_of(&own) != 0 =>
+            {
                 Agreement::begin(host, lanes, maker, held_over, company).await?.run().await?
             }
             // The last block has made others validators, or this machine cannot reach them.
-            Turn { maker, .. } => {
-                let validators = maker.executor.chain_row()?.validators.members;
-                let validators = validators.iter().map(|validator| validator.key).collect();
-                return Err(LedgerError::WrongKey { validators });
-            }
+            _ => return Err(LedgerError::wrong_key(&set)),
         };
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use symbolon_net::NetError;
 use symbolon_protocol::{
     id::{AccountId, ChainId},
+    ledger::commit::Validators,
     wire::ledger::OldestBlock,
 };
 use thiserror::Error;
@@ -140,6 +141,11 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// The error of a machine whose key is not one of these.
+    pub(crate) fn wrong_key(set: &Validators) -> Self {
+        Self::WrongKey { validators: set.members.iter().map(|member| member.key).collect() }
+    }
+
     /// Whether the server that answered is at fault. Another server of the ledger should then be
     /// asked.
     #[must_use]

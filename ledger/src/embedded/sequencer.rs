@@ -170,16 +170,6 @@ impl Maker {
         AccountId(self.key.verifying_key().to_bytes())
     }
 
-    /// Whether this machine is one of the validators.
-    pub(super) fn is_member(&self) -> Result<bool, LedgerError> {
-        Ok(self.executor.chain_row()?.validators.power_of(&self.own()) != 0)
-    }
-
-    /// Whether this machine orders the ledger alone.
-    pub(super) fn is_alone(&self) -> Result<bool, LedgerError> {
-        Ok(self.executor.chain_row()?.validators.only() == Some(self.own()))
-    }
-
     /// Executes a batch, seals the result as a block and commits it. On an error nothing is
     /// written, and the waiting callers see that the ledger has closed.
     fn make(&mut self, batch: Vec<Submission>, now_ms: MachineTime) -> Result<Made, LedgerError> {

@@ -118,10 +118,9 @@ impl Checkpoint {
             other => Err(unexpected(other)),
         });
         let answer = answer.await?;
-        match &self.header {
-            // Two servers may have a block with different signatures.
-            Some(header) if header.header != answer.header.header => return Err(OTHER_BLOCK),
-            _ => {}
+        // Two servers may have a block with different signatures.
+        if self.header.as_ref().is_some_and(|known| known.header != answer.header.header) {
+            return Err(OTHER_BLOCK);
         }
         let (header, more) = (answer.header.clone(), answer.more);
         let range = Range { after: self.after.as_deref(), ..Range::default() };

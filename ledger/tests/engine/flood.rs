@@ -16,6 +16,7 @@ use std::{
 use crate::common::{
     answer,
     duties::{self, NODE, OWNER, Sale, node_id},
+    machines::Machines,
     open, transfer,
 };
 use ed25519_dalek::SigningKey;
@@ -24,7 +25,7 @@ use symbolon_net::{Endpoint, Host, Latency, MemoryNetwork};
 use symbolon_protocol::{
     id::TransactionId,
     ledger::{
-        Status,
+        Params, Status,
         rows::{Nodes, OrderState, Orders},
         transaction::{Action, Transaction},
     },
@@ -106,10 +107,10 @@ impl Flooders {
         &self,
         flood: &Arc<Flood>,
         network: &MemoryNetwork,
-        ticket: &LedgerTicket,
+        tickets: &[LedgerTicket],
     ) -> JoinSet<()> {
         let mut pouring = JoinSet::new();
-        for peer in 0..self.peers {
+        for (peer, ticket) in (0..self.peers).zip(tickets.iter().cycle()) {
             let endpoint: Endpoint = network.endpoint(secret(peer));
             for _ in 0..self.connections {
                 let ledger = Ledger::from(Remote::new(endpoint.clone(), ticket.clone()));
@@ -133,26 +134,44 @@ struct Seen {
 /// A ledger with all that honest parties have to do: a proof, two releases, an acknowledgement.
 struct World {
     network: MemoryNetwork,
-    ticket: LedgerTicket,
+    /// The servers as each of the flooders knows them.
+    tickets: Vec<LedgerTicket>,
     home: Ledger,
     honest: Ledger,
     duties: Vec<Transaction>,
 }
 
+/// A network where each message takes a millisecond.
+fn network() -> MemoryNetwork {
+    let wait = Duration::from_millis(1);
+    MemoryNetwork::with_latency(Latency { seed: 1, min: wait, max: wait })
+}
+
 impl World {
-    async fn new(folder: &tempfile::TempDir) -> Self {
+    /// One machine orders the ledger.
+    async fn alone(folder: &tempfile::TempDir) -> Self {
         let embedded = open(folder.path(), Host::seeded(1, 1_000_000)).await;
-        let wait = Duration::from_millis(1);
-        let network = MemoryNetwork::with_latency(Latency { seed: 1, min: wait, max: wait });
+        let network = network();
         let ticket = answer(embedded.clone(), network.endpoint([1; 32]));
-        let honest = Ledger::from(Remote::new(network.endpoint([2; 32]), ticket.clone()));
+        Self::with(network, vec![ticket], embedded.into()).await
+    }
+
+    /// Several do, and each of them is flooded.
+    async fn several(machines: &Machines) -> Self {
+        let servers = machines.ledgers().len();
+        let tickets = (0..servers).map(|first| machines.ticket(first)).collect();
+        Self::with(machines.network.clone(), tickets, machines.ledger(0)).await
+    }
+
+    async fn with(network: MemoryNetwork, tickets: Vec<LedgerTicket>, home: Ledger) -> Self {
+        let honest = Ledger::from(Remote::new(network.endpoint([2; 32]), tickets[0].clone()));
         duties::open_deal(&honest).await;
         let proof = duties::proof(&honest).await;
         let sale = Sale::paid(&honest).await;
         let releases = [0, 1].map(|place| sale.release(&honest, place));
         let last = Sale::acknowledgement(&honest);
         let duties = [proof].into_iter().chain(releases).chain([last]).collect();
-        Self { network, ticket, home: embedded.into(), honest, duties }
+        Self { network, tickets, home, honest, duties }
     }
 
     async fn height(&self) -> u64 {
@@ -165,7 +184,7 @@ impl World {
         let (made, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
         let flood = Arc::new(Flood { duties: self.duties.clone(), pay, made, is_over });
         let from = self.height().await + 1;
-        let pouring = flooders.begin(&flood, &self.network, &self.ticket);
+        let pouring = flooders.begin(&flood, &self.network, &self.tickets);
         if !pouring.is_empty() {
             self.home.follow(from + BLOCKS_BEFORE).next().await.unwrap();
         }
@@ -194,7 +213,7 @@ impl World {
 
 async fn seen_in(flooders: Flooders) -> Seen {
     let folder = tempfile::tempdir().unwrap();
-    World::new(&folder).await.seen_in(flooders).await
+    World::alone(&folder).await.seen_in(flooders).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,8 +222,8 @@ async fn what_is_due_is_applied_at_once_without_a_flood() {
     assert_eq!(seen_in(none).await.blocks, [1; 4]);
 }
 
-fn in_time(seen: &Seen) {
-    let is_late = seen.blocks.iter().any(|blocks| BLOCKS_MAX < *blocks);
+fn in_time(seen: &Seen, blocks_max: u64) {
+    let is_late = seen.blocks.iter().any(|blocks| blocks_max < *blocks);
     assert!(!is_late, "applied {:?} blocks later", seen.blocks);
 }
 
@@ -212,7 +231,7 @@ fn in_time(seen: &Seen) {
 async fn one_peer_that_floods_has_a_part_of_a_block() {
     let one = Flooders { peers: 1, connections: 16, at_once: vec![Kind::Faucet; 64] };
     let seen = seen_in(one).await;
-    in_time(&seen);
+    in_time(&seen, BLOCKS_MAX);
     assert!((200..=257).contains(&seen.largest), "a block has {} transactions", seen.largest);
 }
 
@@ -223,6 +242,19 @@ async fn a_thousand_connections_that_flood_hold_up_nothing_that_is_due() {
     // More than three blocks of them wait at any time: what has no lane of its own is late.
     at_once.resize(12, Kind::Faucet);
     let seen = seen_in(Flooders { peers: 1_000, connections: 1, at_once }).await;
-    in_time(&seen);
+    in_time(&seen, BLOCKS_MAX);
+    assert!(1_000 < seen.largest, "the largest block has {} transactions", seen.largest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_against_four_validators_holds_up_nothing_that_is_due() {
+    let machines = Machines::on(network(), &[1, 1, 1, 1], Params::development()).await;
+    let world = World::several(&machines).await;
+    let mut at_once: Vec<_> = (0..4).map(Kind::Duty).collect();
+    at_once.extend([Kind::Transfer, Kind::Poor]);
+    at_once.resize(12, Kind::Faucet);
+    let seen = world.seen_in(Flooders { peers: 400, connections: 1, at_once }).await;
+    // The validator whose turn it is may have begun its block before it hears of a duty.
+    in_time(&seen, BLOCKS_MAX + 1);
     assert!(1_000 < seen.largest, "the largest block has {} transactions", seen.largest);
 }

@@ -15,4 +15,5 @@ mod light;
 mod mirror;
 mod registrations;
 mod remote;
+mod sets;
 mod several;

@@ -4,6 +4,7 @@
 
 pub(crate) mod between;
 pub(crate) mod duties;
+pub(crate) mod machines;
 pub(crate) mod shards;
 
 use std::path::Path;
