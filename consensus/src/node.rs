@@ -129,6 +129,9 @@ pub enum Output {
         /// Why.
         refusal: Refusal,
     },
+    /// Whether this node's ledger is behind that of the others, so that the caller should not judge by it. Told when it
+    /// changes; before the first time it is not.
+    Behind(bool),
     /// The guard kept this validator from signing. It goes on with the next place that it may sign at.
     Withheld(GuardError),
     /// More than two thirds have committed a block that the rules of this program forbid. The ledger goes on without this
@@ -299,7 +302,7 @@ impl Node {
                 self.core.has_work = true;
                 self.begin_if_due();
             }
-            Event::Connected(peers) => self.core.connected = Some(peers),
+            Event::Connected(peers) => self.connected(peers),
             Event::Built { height, round, block, body } => self.built(height, round, block, body),
             Event::Checked { height, block, verdict } => self.checked(height, block, verdict),
             Event::Committed(tip) => self.advance(&tip),
@@ -388,6 +391,7 @@ impl Node {
         self.core.outputs.push(Output::Forget { height: self.core.height });
         self.rest();
         self.keep_asking();
+        self.note_behind();
         self.read_later();
     }
 

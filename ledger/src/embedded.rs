@@ -29,7 +29,10 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ed25519_dalek::SigningKey;
@@ -118,6 +121,7 @@ pub struct Embedded {
     replica: Replica,
     queue: Queue,
     mesh: Option<Mesh>,
+    is_behind: Arc<AtomicBool>,
     // Why the engine has stopped by itself. It closes when the engine, which holds the sender, has ended.
     stopped: watch::Receiver<Option<LedgerError>>,
 }
@@ -192,11 +196,14 @@ impl Embedded {
         let (queue, lanes) = Queue::new(replica.clone());
         let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(None);
+        // Until it knows better: the first requests may be there before.
+        let is_behind = Arc::new(AtomicBool::new(chain.validators.only().is_none()));
         let chain = chain.id;
         let together = together.map(|(folder, together)| {
             let (mesh, arriving) = Mesh::start(together.endpoint);
             let (addresses, queue) = (together.addresses, queue.downgrade());
-            Company { chain, folder, mesh, arriving, addresses, queue }
+            let is_behind = is_behind.clone();
+            Company { chain, folder, mesh, arriving, addresses, queue, is_behind }
         });
         let mesh = together.as_ref().map(|company| company.mesh.clone());
         let turn = Turn { host, lanes, maker, held_over: Vec::new(), company: together };
@@ -207,7 +214,7 @@ impl Embedded {
             }
             drop(done);
         });
-        Ok(Self { chain, replica, queue, mesh, stopped })
+        Ok(Self { chain, replica, queue, mesh, is_behind, stopped })
     }
 
     /// The validators with which this machine is connected.
@@ -254,6 +261,10 @@ impl Engine for Embedded {
         &self.replica
     }
 
+    fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
     fn meet(&self, connection: Connection) {
         match &self.mesh {
             Some(mesh) => mesh.meet(connection),
@@ -268,7 +279,12 @@ async fn order(turn: Turn) -> Result<(), LedgerError> {
     while let Some(turn) = next.take() {
         let (set, own) = (turn.maker.executor.chain_row()?.validators, turn.maker.own());
         next = match turn {
-            turn if set.only() == Some(own) => Sequencer::begin(turn)?.run().await?,
+            turn if set.only() == Some(own) => {
+                if let Some(company) = &turn.company {
+                    company.is_behind.store(false, Ordering::Relaxed);
+                }
+                Sequencer::begin(turn)?.run().await?
+            }
             Turn { host, lanes, maker, held_over, company: Some(company) }
                 if set.power_of(&own) != 0 =>
             {

@@ -19,7 +19,10 @@ use symbolon_net::{Host, NetError, PeerAddress};
 use symbolon_protocol::{
     LedgerTime,
     id::PeerId,
-    ledger::block::{Block, SignedHeader},
+    ledger::{
+        block::{Block, SignedHeader},
+        light::Trusted,
+    },
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -93,6 +96,7 @@ pub async fn join(
         let (height, time_ms) = (header.header.height, header.header.facts.time_ms);
         told(Joined::Fetches { height, time_ms, rows: progress.rows });
         let shared = Arc::new(file);
+        fetch_changes(remote, host, &shared, &header).await?;
         let mut fetch = Fetch::new(remote, host, shared.clone(), progress, &mut liars);
         let fetched = fetch.run(told).await;
         drop(fetch);
@@ -114,6 +118,31 @@ pub async fn join(
         }
     }
     Err(LedgerError::CheckpointGone)
+}
+
+/// Fetches how the validators of a block came to be, from the genesis on. A server that leaves changes out is an error: this
+/// machine could not show them to others.
+async fn fetch_changes(
+    remote: &Remote,
+    host: &Host,
+    file: &Arc<Joining>,
+    header: &SignedHeader,
+) -> Result<(), LedgerError> {
+    let height = header.header.height;
+    let mut trusted = Trusted::genesis(&remote.ask_genesis().await?);
+    loop {
+        let (changes, after, more) = remote.past_changes(trusted, height).await?;
+        trusted = after;
+        let file = file.clone();
+        host.in_turn(move || file.write_changes(&changes)).await?;
+        if !more {
+            break;
+        }
+    }
+    match trusted.follow(header, &[]) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(LedgerError::NewValidators { height }),
+    }
 }
 
 /// The block of a checkpoint.

@@ -133,8 +133,15 @@ impl Remote {
         let unchanged = unchanged_tables(&transaction.action);
         let request = Request::Submit { transaction: Box::new(transaction) };
         for _ in 0..SUBMITTED_TIMES {
-            let outcome = self.ask(&request, |response, _| match response {
-                Response::Outcome { height, status } => Ok(Outcome { height, status }),
+            let outcome = self.ask(&request, |response, floor| match response {
+                Response::Outcome { height, status } => {
+                    // What an older state refuses, the one that this program has seen may allow.
+                    let may_differ = status != Status::Applied && !status.is_final();
+                    match floor.filter(|known| may_differ && height < *known) {
+                        Some(known) => Err(LedgerError::Stale { height, known }),
+                        None => Ok(Outcome { height, status }),
+                    }
+                }
                 other => Err(unexpected(other)),
             });
             // Rows that are requested before the transaction may be older than it, even if their

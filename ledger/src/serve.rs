@@ -40,6 +40,12 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// The committed blocks and rows. A replica does not keep the engine running.
     fn replica(&self) -> &Replica;
 
+    /// Whether its blocks are known to be older than the ledger's. Then it answers nothing that depends on the last one, and
+    /// its callers ask another server.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// Takes a connection of another validator.
     fn meet(&self, connection: Connection);
 
@@ -155,6 +161,10 @@ impl<E: Engine> Pending<E> {
                 return Ok(());
             }
         };
+        if self.ledger.is_behind() && needs_last_block(&request) {
+            self.sender.reset(BEHIND);
+            return Ok(());
+        }
         let response = match request {
             Request::Follow { height } => {
                 // It lasts, and has a limit of its own.
@@ -212,6 +222,21 @@ async fn send(sender: &mut Sender, response: &Response) -> Result<(), NetError> 
             let after_ms = u64::try_from(ANSWER.as_millis()).unwrap_or(u64::MAX);
             Err(NetError::TimedOut { after_ms })
         }
+    }
+}
+
+/// Whether the answer to a request is wrong by an older block than the ledger's last one.
+fn needs_last_block(request: &Request) -> bool {
+    match request {
+        Request::Submit { .. }
+        | Request::Head
+        | Request::Rows { .. }
+        | Request::Scan { .. }
+        | Request::History { .. } => true,
+        Request::Genesis
+        | Request::Checkpoint { .. }
+        | Request::Sets { .. }
+        | Request::Follow { .. } => false,
     }
 }
 
@@ -292,12 +317,13 @@ const FOLLOWS_MAX: usize = 8;
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a request may take to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Bytes of rows in one answer. Their proof has at most an eighth of that, so the answer stays well
-/// below the limit.
 /// Changes of the validators in one answer: 16 of the largest sets take 300 kB.
 const CHANGES_MAX: usize = 16;
+/// Bytes of rows in one answer. Their proof has at most an eighth of that, so the answer stays well
+/// below the limit.
 const ROWS_BYTES_MAX: usize = 1024 * 1024;
 /// Codes that say why a stream was given up.
 const MALFORMED: u32 = 1;
 const TOO_SLOW: u32 = 2;
 const CLOSING: u32 = 3;
+const BEHIND: u32 = 4;

@@ -196,6 +196,34 @@ fn a_node_one_block_behind_is_rescued() {
 }
 
 #[test]
+fn a_node_knows_when_its_ledger_is_too_old_to_judge_by() {
+    let mut world = World::new(1, quiet(&[1, 1, 1, 1], 60_000));
+    world.run_until(world.now_ms + 3_000);
+    assert!(world.machines.iter().all(|machine| !machine.is_behind), "all have told their heights");
+    world.switch_off(3);
+    for _ in 0..30 {
+        world.submit(None);
+        world.run_until(world.now_ms + 1_000);
+    }
+    // It does not know yet how far the others are, then it does, and then it catches up.
+    world.boot(3);
+    assert!(world.machines[3].is_behind);
+    while world.machines[3].is_behind {
+        assert!(world.machines[3].books.height() < world.judge.height());
+        world.run_until(world.now_ms + 1);
+    }
+    assert!(world.judge.height() <= world.machines[3].books.height() + 1);
+    // One that is alone serves what it has after a moment.
+    for at in 0..4 {
+        world.switch_off(at);
+    }
+    world.boot(0);
+    assert!(world.machines[0].is_behind);
+    world.run_until(world.now_ms + 6_000);
+    assert!(!world.machines[0].is_behind);
+}
+
+#[test]
 fn an_idle_network_makes_no_blocks_beyond_its_heartbeat() {
     for powers in [&[1_u64, 1, 1, 1][..], &[1]] {
         let mut world = World::new(1, quiet(powers, 60_000));

@@ -1,6 +1,9 @@
 //! Machines, the lines between them, and time, all from one seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use ed25519_dalek::SigningKey;
 use symbolon_consensus::{
@@ -44,6 +47,8 @@ pub(crate) struct Machine {
     until_crash: Option<u64>,
     /// Its clock, against the right one.
     clock_ms: i64,
+    /// Whether it has said that its ledger is behind.
+    pub(crate) is_behind: bool,
     /// An earlier state of its log: it comes back in place of the newer one, as from a backup.
     old_log: Option<Vec<Vec<u8>>>,
 }
@@ -68,13 +73,17 @@ pub(crate) struct World {
     pub(crate) trace: u64,
 }
 
+/// Machines of a run at most.
+const MACHINES_MAX: usize = 128;
+
 /// The time that a run begins at.
 const BEGIN_MS: u64 = 1_000_000;
 
+/// A machine speaks under the key with which it signs. The twin of one has that one's key, and another name.
 pub(crate) fn peer(at: usize) -> PeerId {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&(at as u64).to_le_bytes());
-    PeerId(bytes)
+    static PEERS: LazyLock<Vec<PeerId>> =
+        LazyLock::new(|| (0..MACHINES_MAX).map(|at| PeerId(id(&key(at)).0)).collect());
+    PEERS[at]
 }
 
 pub(crate) fn key(number: usize) -> SigningKey {
@@ -123,6 +132,7 @@ impl World {
                     life: 0,
                     until_crash: None,
                     clock_ms,
+                    is_behind: false,
                     old_log: None,
                 }
             })
@@ -194,6 +204,11 @@ impl World {
             self.run_until(self.now_ms + 100);
         }
         self.judge.recovery_ms = self.now_ms - begin_ms;
+        // A machine that has just started waits a moment for what the others say.
+        self.run_until(self.now_ms + 10_000);
+        let honest = (0..self.machines.len()).filter(|at| self.is_honest(*at));
+        let behind: Vec<usize> = honest.filter(|at| self.machines[*at].is_behind).collect();
+        assert!(behind.is_empty(), "machines {behind:?} hold themselves for too old");
         self.judge.compare(self.machines.iter().map(|machine| &machine.books));
     }
 
@@ -304,6 +319,7 @@ impl World {
                     assert!(is_fair, "machine {at} refused honest machine {of}: {refusal}");
                     self.judge.refusals += 1;
                 }
+                Output::Behind(is_behind) => self.machines[at].is_behind = is_behind,
                 Output::Withheld(error) => {
                     // What was flushed is enough to go on after every crash. Only a log that is lost makes a validator silent.
                     let is_lost = self.plan.has_backups && at == 0;
@@ -379,6 +395,7 @@ impl World {
     pub(crate) fn switch_off(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         machine.node = None;
+        machine.is_behind = false;
         machine.life += 1;
         machine.until_crash = None;
         machine.disk.crash(&mut self.random);
@@ -400,7 +417,7 @@ impl World {
         self.machines[at].until_crash = Some(outputs);
     }
 
-    fn boot(&mut self, at: usize) {
+    pub(crate) fn boot(&mut self, at: usize) {
         if self.machines[at].node.is_some() {
             return;
         }

@@ -14,7 +14,10 @@ use std::{
     future::pending,
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -59,6 +62,8 @@ pub(super) struct Company {
     /// Where the operator says that other validators are.
     pub(super) addresses: Vec<PeerAddress>,
     pub(super) queue: WeakQueue,
+    /// Whether this machine's ledger is too old to answer by.
+    pub(super) is_behind: Arc<AtomicBool>,
 }
 
 /// A request at work, which ends with its answer.
@@ -280,6 +285,10 @@ impl Agreement {
                 Output::Ask(request) => self.asks.push_back(request),
                 Output::Evidence(evidence) => self.report(evidence),
                 Output::Refused { peer, refusal } => self.refused(peer, refusal),
+                Output::Behind(is_behind) => {
+                    tracing::debug!(is_behind, "whether this validator is behind the others");
+                    self.company.is_behind.store(is_behind, Ordering::Relaxed);
+                }
                 Output::Withheld(error) => {
                     tracing::warn!(%error, "this validator does not sign at this place");
                 }

@@ -20,11 +20,14 @@ use symbolon_protocol::{
         tree,
     },
     record,
+    wire::ledger::SetChange,
 };
 use symbolon_store::durable;
 
 use super::{
-    File, VERSION, blocks, genesis, prune,
+    File, VERSION,
+    blocks::{self, CHANGES},
+    genesis, prune,
     rows::{self, META, Meta, ROWS, Rows, disk},
 };
 use crate::error::LedgerError;
@@ -147,6 +150,19 @@ impl Joining {
             }
             let mut meta = write.open_table(META).map_err(disk)?;
             meta.insert(PROGRESS, progress.to_bytes().as_slice()).map_err(disk)?;
+        }
+        write.commit().map_err(disk)
+    }
+
+    /// Writes changes of the validators before the block: clients that have slept for long ask for them.
+    pub(crate) fn write_changes(&self, changes: &[SetChange]) -> Result<(), LedgerError> {
+        let write = self.database.begin_write().map_err(disk)?;
+        {
+            let mut table = write.open_table(CHANGES).map_err(disk)?;
+            for change in changes {
+                let height = change.header.header.height;
+                table.insert(height, change.to_bytes().as_slice()).map_err(disk)?;
+            }
         }
         write.commit().map_err(disk)
     }

@@ -266,14 +266,9 @@ impl Remote {
             let mut known = self.lock_known();
             let known = known.as_mut().expect("trust began before it was asked");
             for SetChange { header, validators, next } in &changes {
-                let are_sets = validators.check().is_ok() && next.check().is_ok();
+                let sets = valid_sets(validators, next)?;
                 // Another answer may have been quicker.
-                let is_new = known.height() < header.header.height;
-                if !are_sets {
-                    return Err(forged("what the server calls validators is no valid set"));
-                }
-                if is_new {
-                    let sets = [validators.clone(), next.clone()];
+                if known.height() < header.header.height {
                     known.take(header, &sets).map_err(|_| forged(NOT_COMMITTED))?;
                 }
             }
@@ -281,6 +276,34 @@ impl Remote {
                 return Ok(());
             }
         }
+    }
+
+    /// The changes of the validators after this trust and up to a height, as many as an answer has: each followed from the
+    /// one before. With them come the trust after them, and whether there are more.
+    pub(crate) async fn past_changes(
+        &self,
+        mut trusted: Trusted,
+        until: u64,
+    ) -> Result<(Vec<SetChange>, Trusted, bool), LedgerError> {
+        let request = Request::Sets { after: trusted.height };
+        let answer = self.ask_untrusting(&request, |response| match response {
+            Response::Sets { changes, more } => Ok((changes, more)),
+            other => Err(unexpected(other)),
+        });
+        let (mut changes, mut more) = answer.await?;
+        let wanted = changes.iter().take_while(|change| change.header.header.height <= until);
+        let wanted = wanted.count();
+        more &= wanted == changes.len() && wanted != 0;
+        changes.truncate(wanted);
+        for SetChange { header, validators, next } in &changes {
+            let sets = valid_sets(validators, next)?;
+            // A client may skip a change, but who trusts what lies between two needs both.
+            if *validators != trusted.validators {
+                return Err(forged("the server leaves out a change of the validators"));
+            }
+            trusted = trusted.follow(header, &sets).map_err(|_| forged(NOT_COMMITTED))?;
+        }
+        Ok((changes, trusted, more))
     }
 
     /// Keeps the two headers that prove a fork, and names their file in the error.
@@ -317,6 +340,14 @@ impl Remote {
         let known = self.lock_known();
         let kept = &known.as_ref()?.kept;
         overdue(kept.trusted.time_ms, kept.epoch_ms, now_ms)
+    }
+}
+
+/// The two sets of a change, if ledgers can have them.
+fn valid_sets(before: &Validators, next: &Validators) -> Result<[Validators; 2], LedgerError> {
+    match before.check().is_ok() && next.check().is_ok() {
+        true => Ok([before.clone(), next.clone()]),
+        false => Err(forged("what the server calls validators is no valid set")),
     }
 }
 

@@ -722,3 +722,31 @@ async fn malformed_requests_and_too_much_at_once_are_refused() {
     sender.send(&Request::Head).await.unwrap();
     assert!(matches!(receiver.receive().await, Ok(Response::Head { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_older_state_refuses_is_asked_again_of_another_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path(), Host::seeded(1, 1_000_000)).await;
+    let network = MemoryNetwork::new();
+    let ticket = answer(embedded.clone(), network.endpoint([1; 32]));
+    let front = network.endpoint([66; 32]);
+    let slow = front.address();
+    let twist = |_: &Request, response| match response {
+        Response::Outcome { .. } => Response::Outcome { height: 0, status: Status::UnknownNode },
+        other => other,
+    };
+    stand_between(front, ticket.peers[0].clone(), Arc::new(twist));
+    let chain = embedded.chain();
+    let faucet = |from| transaction(chain, from, 1, Action::Faucet);
+    Ledger::from(embedded).submit(faucet(1)).await.unwrap();
+    let of = |peers| LedgerTicket { peers, ..ticket.clone() };
+    let asks = |number, peers| Ledger::from(Remote::new(network.endpoint([number; 32]), of(peers)));
+
+    let both = asks(2, vec![slow.clone(), ticket.peers[0].clone()]);
+    both.head().await.unwrap();
+    assert_eq!(both.submit(faucet(2)).await.unwrap().status, Status::Applied);
+    let only = asks(3, vec![slow]);
+    only.head().await.unwrap();
+    let refused = only.submit(faucet(3)).await;
+    assert!(matches!(refused, Err(LedgerError::Stale { height: 0, .. })), "{refused:?}");
+}

@@ -13,7 +13,9 @@ use crate::common::{
     machines::{LONGEST, Machines},
     transaction,
 };
-use symbolon_ledger::{Keeping, Ledger, LedgerError, LedgerTicket, Remote};
+use symbolon_ledger::{
+    EPOCHS_KEPT, Keeping, Ledger, LedgerError, LedgerTicket, Mirror, Remote, join,
+};
 use symbolon_net::{Host, MemoryNetwork, PeerAddress};
 use symbolon_protocol::{
     LedgerTime, Millis,
@@ -173,6 +175,42 @@ async fn keys_of_validators_that_have_left_show_nothing() {
     assert_eq!(why, "its header is older than the 1 days for which one is trusted");
     // One that was there meanwhile goes on.
     assert!(head.header.height < world.head("client").await.header.height);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_joined_late_shows_how_the_validators_came_to_be() {
+    let mut world = World::new().await;
+    world.head("client").await;
+    world.leave(104).await;
+    world.leave(103).await;
+    let network = world.machines.network.clone();
+    // A server that leaves out the first change is not joined from: it would leave a gap here.
+    let gap = world.between(64, |request, response| match (request, response) {
+        (Request::Sets { after: 0 }, Response::Sets { mut changes, more }) => {
+            changes.remove(0);
+            Response::Sets { changes, more }
+        }
+        (_, response) => response,
+    });
+    let ticket = |peers| LedgerTicket { peers, ..world.machines.ticket(0) };
+    let folder = world.path("late");
+    let from = |ticket| Remote::new(network.endpoint([3; 32]), ticket);
+    let refused = join(&from(ticket(vec![gap])), &folder, &world.host, &|_| {}).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Forged { .. }), "{refused}");
+
+    let remote = from(world.machines.ticket(0));
+    join(&remote, &folder, &world.host, &|_| {}).await.unwrap();
+    let mirror =
+        Mirror::open(&folder, remote, world.host.clone(), EPOCHS_KEPT, |_| {}).await.unwrap();
+    let late = network.endpoint([65; 32]);
+    let ticket = ticket(vec![late.address()]);
+    tokio::spawn(symbolon_ledger::answer(mirror, late));
+    // It knows the founders only, and they are gone.
+    for at in 0..4 {
+        world.machines.stop(at).await;
+    }
+    let head = world.client("client", ticket).head().await.unwrap();
+    assert_ne!(head.header.validators, world.machines.genesis.validators.hash());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use crate::common::{
     machines::{BEGIN_MS, LONGEST, Machines},
     transaction, transfer,
 };
+use symbolon_ledger::{Ledger, LedgerTicket, Remote};
 use symbolon_protocol::{
     Amount,
     ledger::{Status, transaction::Action},
@@ -84,6 +85,13 @@ async fn a_validator_that_has_lost_its_ledger_gets_it_from_the_others() {
     machines.stop(2).await;
     fs::remove_file(machines.folder(2).join("ledger.redb")).unwrap();
     machines.start(2).await;
+    // Who asks it at once, and knows no block, does not hear of the first one as the last.
+    let stranger = machines.network.endpoint([77; 32]);
+    let only =
+        LedgerTicket { peers: vec![machines.ticket(2).peers[0].clone()], ..machines.ticket(2) };
+    let asked = Ledger::from(Remote::new(stranger, only));
+    let head = timeout(LONGEST, asked.head()).await.unwrap().unwrap();
+    assert!(5 <= head.header.height, "{}", head.header.height);
     for number in 6..=10 {
         let height = machines.faucet(1, number).await;
         machines.agree_up_to(height).await;
