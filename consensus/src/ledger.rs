@@ -5,7 +5,7 @@
 
 use symbolon_protocol::{
     LedgerTime, MachineTime,
-    id::{Hash, PeerId},
+    id::{AccountId, Hash, PeerId},
     ledger::commit::{Commit, Validators},
 };
 
@@ -69,13 +69,15 @@ pub trait Ledger {
     fn build(&mut self, height: u64, now: MachineTime) -> Result<(Hash, Body), Self::Error>;
 
     /// Executes a block on the tip. `now` is there if this validator is about to vote for it, and absent if it is
-    /// committed already: then its time is right whatever this machine's clock says.
+    /// committed already: then its time is right whatever this machine's clock says. `maker` is the validator that says that
+    /// it has made the block, where one does: a block that names another is invalid.
     fn check(
         &mut self,
         height: u64,
         block: &Hash,
         body: &Body,
         now: Option<MachineTime>,
+        maker: Option<&AccountId>,
     ) -> Result<Verdict, Self::Error>;
 
     /// Commits a block with its commit, in one durable transaction, and gives the new tip. It was found valid, maybe before
@@ -106,6 +108,8 @@ pub enum Request {
         body: Body,
         /// Whether this validator is about to vote for it.
         is_vote: bool,
+        /// The validator that has proposed it as a new one.
+        maker: Option<AccountId>,
     },
     /// Commit a block.
     Commit {
@@ -140,8 +144,9 @@ impl Request {
                 let (block, body) = ledger.build(height, now)?;
                 Answer::Tell(Event::Built { height, round, block, body })
             }
-            Self::Check { height, block, body, is_vote } => {
-                let verdict = ledger.check(height, &block, &body, is_vote.then_some(now))?;
+            Self::Check { height, block, body, is_vote, maker } => {
+                let now = is_vote.then_some(now);
+                let verdict = ledger.check(height, &block, &body, now, maker.as_ref())?;
                 Answer::Tell(Event::Checked { height, block, verdict })
             }
             Self::Commit { decided } => Answer::Tell(Event::Committed(ledger.commit(&decided)?)),

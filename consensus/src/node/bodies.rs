@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use symbolon_protocol::id::{AccountId, Hash, PeerId};
 
-use crate::message::Body;
+use crate::{ledger::Request, message::Body};
 
 /// Blocks of a height that are held at most. A round has at most two, so these are those of many rounds.
 pub(super) const BODIES_MAX: usize = 16;
@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) round: u32,
     pub(super) proposer: AccountId,
     pub(super) body: Body,
+    /// Whether its proposer says that it has made it for this round. One that was locked on may be another's.
+    pub(super) is_new: bool,
     /// The peer that sent it; absent for an own one, and for one from the log.
     pub(super) from: Option<PeerId>,
     found: Found,
@@ -42,7 +44,13 @@ pub(super) struct Bodies {
 
 impl Held {
     pub(super) fn new(round: u32, proposer: AccountId, body: Body, from: Option<PeerId>) -> Self {
-        Self { round, proposer, body, from, found: Found::Nothing }
+        Self { round, proposer, body, is_new: false, from, found: Found::Nothing }
+    }
+
+    /// Asks the ledger about it, for a vote.
+    pub(super) fn question(&self, height: u64, block: Hash) -> Request {
+        let maker = self.is_new.then_some(self.proposer);
+        Request::Check { height, block, body: self.body.clone(), is_vote: true, maker }
     }
 
     pub(super) fn found(&mut self, is_valid: bool) {
@@ -114,12 +122,12 @@ impl Bodies {
     }
 
     /// Blocks whose time was too far ahead when they were looked at. They may be looked at once more.
-    pub(super) fn take_early(&mut self) -> Vec<(Hash, Body)> {
+    pub(super) fn ask_early(&mut self, height: u64) -> Vec<Request> {
         let early = self.held.iter_mut().filter(|(_, held)| held.found == Found::Early);
         early
             .map(|(block, held)| {
                 held.found = Found::Nothing;
-                (*block, held.body.clone())
+                held.question(height, *block)
             })
             .collect()
     }

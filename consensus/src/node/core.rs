@@ -362,10 +362,8 @@ impl Core {
         self.flush();
         self.round = round;
         let height = self.height;
-        for (block, body) in self.bodies.take_early() {
-            let request = Request::Check { height, block, body, is_vote: true };
-            self.outputs.push(Output::Ask(request));
-        }
+        let again = self.bodies.ask_early(height);
+        self.outputs.extend(again.into_iter().map(Output::Ask));
     }
 
     fn send_vote(&mut self, vote: Vote) {
@@ -406,7 +404,8 @@ impl Core {
             return;
         };
         let (height, block, body) = (self.height, synced.block, synced.body.clone());
-        self.outputs.push(Output::Ask(Request::Check { height, block, body, is_vote: false }));
+        let request = Request::Check { height, block, body, is_vote: false, maker: None };
+        self.outputs.push(Output::Ask(request));
     }
 
     fn decide(&mut self, certificate: &CommitCertificate<Agreement>) {

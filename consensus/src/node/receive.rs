@@ -148,9 +148,10 @@ impl Node {
         if self.core.phase != Phase::Deciding {
             return;
         }
-        let held = Held::new(round, proposal.proposer, body.clone(), Some(from));
+        let mut held = Held::new(round, proposal.proposer, body, Some(from));
+        held.is_new = proposal.locked_round.is_none();
+        let request = held.question(height, block);
         if self.core.bodies.hold(block, held, &needed(&self.state)) {
-            let request = Request::Check { height, block, body, is_vote: true };
             self.core.outputs.push(Output::Ask(request));
         }
     }
@@ -219,7 +220,8 @@ impl Node {
         if block == *headless {
             let held = Held::new(core.round, core.id, body.clone(), core.from);
             core.bodies.put(block, held, &[]);
-            core.outputs.push(Output::Ask(Request::Check { height, block, body, is_vote: false }));
+            let request = Request::Check { height, block, body, is_vote: false, maker: None };
+            core.outputs.push(Output::Ask(request));
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     context::{Address, Agreement, Digest, Height, Members},
     convert,
     guard::Guard,
-    ledger::Request,
     log::{Entry, What},
     message::Step,
 };
@@ -63,11 +62,8 @@ impl Node {
         self.state.reset_entries_index();
         let height = self.core.height;
         let unjudged = self.core.bodies.unjudged();
-        let again = unjudged.map(|(block, held)| {
-            let (block, body) = (*block, held.body.clone());
-            Output::Ask(Request::Check { height, block, body, is_vote: true })
-        });
-        let again: Vec<_> = again.collect();
+        let again: Vec<_> =
+            unjudged.map(|(block, held)| Output::Ask(held.question(height, *block))).collect();
         self.core.outputs.extend(again);
         self.core.propose_again();
     }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use symbolon_consensus::{Decided, Guard, Ledger, Tip, Verdict, message::Body};
 use symbolon_protocol::{
-    Decode as _, Encode as _, LedgerTime, MachineTime, id::Hash, ledger::commit::Validators, record,
+    Decode as _, Encode as _, LedgerTime, MachineTime,
+    id::{AccountId, Hash},
+    ledger::commit::Validators,
+    record,
 };
 
 use crate::random::Random;
@@ -117,6 +120,7 @@ impl Ledger for Books {
         block: &Hash,
         body: &Body,
         now: Option<MachineTime>,
+        _maker: Option<&AccountId>,
     ) -> Result<Verdict, String> {
         if name(body) != *block {
             return Ok(Verdict::OtherBytes);

@@ -93,6 +93,15 @@ impl Books {
         Ok(due_ms.is_none_or(|due_ms| proposed.header.facts.time_ms < due_ms))
     }
 
+    /// Whether a block names its maker as its proposer. Else a validator could put its block, or a turn that it missed, on
+    /// another's account.
+    fn names(&self, proposed: &Proposed, maker: Option<&AccountId>) -> Result<bool, LedgerError> {
+        let Some(maker) = maker else { return Ok(true) };
+        let validators = self.maker.executor.chain_row()?.validators;
+        let named = validators.members.get(usize::from(proposed.header.facts.proposer));
+        Ok(named.is_some_and(|named| named.key == *maker))
+    }
+
     fn find(&self, block: &Hash) -> Option<usize> {
         self.drafts.iter().position(|draft| draft.block == *block)
     }
@@ -150,6 +159,7 @@ impl Ledger for Books {
         block: &Hash,
         body: &Body,
         now: Option<MachineTime>,
+        maker: Option<&AccountId>,
     ) -> Result<Verdict, LedgerError> {
         let Some(proposed) = Proposed::read(block, body.as_bytes()) else {
             return Ok(Verdict::OtherBytes);
@@ -164,7 +174,7 @@ impl Ledger for Books {
         if self.find(block).is_some() {
             return Ok(Verdict::Valid);
         }
-        if proposed.header.height != height {
+        if proposed.header.height != height || !self.names(&proposed, maker)? {
             return Ok(Verdict::Invalid);
         }
         let known = self.known.clone();
@@ -184,7 +194,7 @@ impl Ledger for Books {
         let Decided { height, block, commit, body } = decided;
         if self.find(block).is_none() {
             // It was judged before the last start, or too many others were judged since.
-            let verdict = self.check(*height, block, body, None)?;
+            let verdict = self.check(*height, block, body, None, None)?;
             if verdict != Verdict::Valid {
                 return Err(LedgerError::Broken { height: *height });
             }
@@ -225,3 +235,57 @@ const IDLE_EVERY: Millis = Millis(1_000);
 /// How far a block's time may be ahead of the clock of a validator that votes for it. Clocks that are set over the network
 /// differ by far less; a validator with another one does not get its blocks through.
 const AHEAD_MAX: Millis = Millis(2_000);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ed25519_dalek::SigningKey;
+    use symbolon_net::Host;
+    use symbolon_protocol::ledger::{
+        Params,
+        beacon::Onions,
+        block::Genesis,
+        commit::{Validator, Validators},
+    };
+
+    use super::{
+        super::{founder, sequencer},
+        *,
+    };
+    use crate::executor::{EPOCHS_KEPT, Executor, File};
+
+    #[tokio::test]
+    async fn a_block_that_names_another_maker_is_invalid() {
+        let (keys, salt) = ([[1; 32], [2; 32]], [3; 32]);
+        let mut founders = keys.map(|secret| {
+            let (key, onion) = founder(&secret, salt);
+            (Validator { key, power: 1 }, onion)
+        });
+        founders.sort_unstable_by_key(|(validator, _)| validator.key);
+        let (members, onions) = founders.into_iter().unzip();
+        let (params, time_ms) = (Params::development(), LedgerTime(1_000));
+        let genesis = Genesis { params, validators: Validators { members }, time_ms, onions };
+        let (folder, host) = (tempfile::tempdir().unwrap(), Host::seeded(1, 2_000));
+        let file = File::open(&host, folder.path().to_path_buf()).await.unwrap();
+        let signing = SigningKey::from_bytes(&keys[0]);
+        let (first, update) = sequencer::first_block(&genesis, &signing).unwrap();
+        file.write_genesis(&genesis, &first, &update, &salt).unwrap();
+        let tip = file.check().unwrap().tip;
+        let executor = Executor::new(file, tip, host, EPOCHS_KEPT);
+        let maker = Maker::new(executor, Onions::new(&keys[0], salt), Arc::new(signing));
+        let mut books = Books::new(maker, Known::default());
+        let now = MachineTime(2_000);
+        let (block, body) = books.build(1, now).unwrap();
+        let [own, other] = keys.map(|secret| founder(&secret, salt).0);
+        for (maker, verdict) in [
+            (Some(&own), Verdict::Valid),
+            (Some(&other), Verdict::Invalid),
+            // Locked on before: it may be of an earlier round.
+            (None, Verdict::Valid),
+        ] {
+            books.drafts.clear();
+            assert_eq!(books.check(1, &block, &body, Some(now), maker).unwrap(), verdict);
+        }
+    }
+}
