@@ -21,6 +21,7 @@ const LISTING: usize = 8;
 const ORDER: usize = 4;
 const REVOCATION: usize = 1;
 const REDEMPTION: usize = 1;
+const MOTION: usize = 4;
 const ROOT: usize = 8;
 
 impl Auditor {
@@ -61,6 +62,10 @@ impl Auditor {
             Action::JoinValidators { .. } | Action::Delegate { .. } | Action::Undelegate { .. } => {
                 (1, self.stake_weight(sender, action))
             }
+            Action::ProposeMotion { .. } => (1, MOTION),
+            Action::CastBallot { motion, validator, .. } => {
+                (1, usize::from(!self.motions.has(*motion, *validator, sender)))
+            }
             Action::Revoke { .. } => (1, REVOCATION),
             Action::Redeem { .. } => (1, REDEMPTION),
             Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
@@ -74,6 +79,7 @@ impl Auditor {
                 | Action::PostRelease { .. }
                 | Action::Acknowledge { .. }
                 | Action::AnswerCell { .. }
+                | Action::DeclareRules { .. }
         ) {
             fee = hundredths(fee, of.duty_fee_bp);
         }
@@ -129,6 +135,11 @@ impl Auditor {
         self.returned(account, 1);
     }
 
+    /// A motion or a ballot has left.
+    pub(super) fn motion_returned(&mut self, account: AccountId, weight: usize) {
+        self.returned(account, weight);
+    }
+
     pub(super) fn revocation_returned(&mut self, by: AccountId) {
         self.returned(by, REVOCATION);
     }
@@ -148,6 +159,7 @@ impl Auditor {
             + REVOCATION * self.revocations.len()
             + REDEMPTION * self.redemptions.len()
             + self.stakes.weight()
+            + self.motions.weight()
             + ROOT * self.roots.len();
         let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
         self.params.deposit.0 * weight as u128 + capacity

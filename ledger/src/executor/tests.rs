@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod crash;
+mod rules;
 
 use std::path::Path;
 
