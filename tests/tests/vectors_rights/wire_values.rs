@@ -19,7 +19,7 @@ use symbolon_protocol::{
         },
         commit::{Validator, Validators},
         last::LastCommit,
-        rows::{Access, HoldKey},
+        rows::{Access, Failure, HoldKey, MotionState},
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
     preview::{Preview, PreviewCell},
