@@ -9,7 +9,7 @@ from ledger import (
 from primitives import No
 
 OPEN_MAX, CHANGES_MAX, TEXT_MAX, BALLOTS_LEAVING = 16, 16, 1024, 1366
-SIDES = ("yes", "no", "abstain", "veto")
+SIDES = ["yes", "no", "abstain", "veto"]
 NO_VOICE = {"operator": None, **dict.fromkeys(SIDES, 0)}
 
 

@@ -91,7 +91,8 @@ All validators of the set must say that their software knows the version, before
 and its lock.")]
     Rules {
         /// The version
-        version: u32,
+        #[arg(value_name = "VERSION")]
+        number: u32,
         /// The first block of these rules
         #[arg(long, value_name = "HEIGHT")]
         at_height: u64,
@@ -110,8 +111,8 @@ pub(super) async fn propose(args: ProposeArgs, context: &Context) -> Result<Repo
             let to: AccountId = grants::account(&to, &context.home)?;
             (Measure::Pay { to, amount }, how)
         }
-        What::Rules { version, at_height, how } => {
-            (Measure::Rules { version, height: at_height }, how)
+        What::Rules { number, at_height, how } => {
+            (Measure::Rules { version: number, height: at_height }, how)
         }
     };
     let signer = Signer::of(how.dir.as_deref(), context).await?;

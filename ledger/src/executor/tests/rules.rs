@@ -104,7 +104,11 @@ async fn software_stops_before_rules_that_it_does_not_know() {
     assert_eq!(rows.get(Chains, &()).unwrap().rules, NEXT);
     assert_eq!(rows.get(Motions, &1).unwrap().state, MotionState::Done);
 
-    // And those who do not know it refuse the file, and what it says of itself.
+    // And those who do not know it refuse the file, and what it says of itself, also over a network.
+    let row = rows.row(&Chains::key(&())).unwrap();
+    assert_eq!(Chain::rules_of(&row), Some(NEXT));
+    let told = check_rules(&row).unwrap_err();
+    assert!(matches!(told, LedgerError::UnknownRules { height: None, version: NEXT, .. }));
     drop((rows, knows));
     let refused = begin(folder.path(), &host).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("version {NEXT}, and this program knows")), "{refused}");

@@ -8,8 +8,9 @@ use crate::{
     ledger::{
         Params, Status,
         execute::RULES_VERSION,
+        fee,
         motion::TEXT_BYTES_MAX,
-        rows::{Choice, Measure, MotionState, Motions, ParamChange},
+        rows::{Choice, Failure, Measure, MotionState, Motions, ParamChange, PoolsTable},
         state::StateExt,
         tests::{
             motions::{declare, motion, motion_params, params, pay, propose, vote},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 fn begin(writer: &mut Writer, why: &str) {
-    let world = World::of(motion_params(), &[(AUTHORITY, 40)]);
+    let world = World::of(Params { veto_bp: 4_000, ..motion_params() }, &[(AUTHORITY, 40)]);
     writer.genesis(why, world);
     let money: Vec<_> =
         [1, 2, 3, 4, 21, 22, AUTHORITY].map(|who| writer.world.sign(who, Action::Faucet)).into();
@@ -79,24 +80,76 @@ pub(super) fn write(writer: &mut Writer) {
     let why = "account 4 has no stake on it";
     let none = vote(1, AUTHORITY, Choice::Yes);
     writer.refuse(Status::StakeTooLow, "a vote without stake", why, (4, none));
+    let longest = "x".repeat(TEXT_BYTES_MAX);
+    writer.act("the longest text", "1024 bytes", 4, said(&longest, 1_000));
+    writer.act("the shortest one", "and a larger deposit", 4, said("x", 1_001));
+    several(writer);
     let why = "the founding validator has all the weight";
     writer.act("its word", why, AUTHORITY, vote(1, AUTHORITY, Choice::Yes));
     assert_eq!(run(writer, 1, "the vote ends, then the lock"), MotionState::Done);
     let again = vote(1, AUTHORITY, Choice::No);
     writer.refuse(Status::MotionClosed, "too late", "the vote has ended", (AUTHORITY, again));
-    let why = "with the fees of now, and a vote of three epochs";
-    writer.act("another motion", why, 4, propose(pay(77, 900)));
-    writer.act("and one", "more than the treasury has", 4, propose(pay(77, u128::MAX)));
-    for number in [2, 3] {
-        writer.act("its word", "again", AUTHORITY, vote(number, AUTHORITY, Choice::Yes));
-    }
-    assert_eq!(run(writer, 2, "the treasury pays, if it can"), MotionState::Done);
+    payments(writer);
+    let first = writer.world.chain().motions + 1;
     for _ in 0..16 {
         writer.act("one of sixteen", "so many may be open", 4, propose(pay(4, 1)));
     }
     writer.refuse(Status::MotionsFull, "one more", "sixteen are open", (4, propose(pay(4, 1))));
     let why = "no one votes: sixteen deposits are lost";
-    assert_eq!(run(writer, 19, why), MotionState::NoQuorum);
+    assert_eq!(run(writer, first, why), MotionState::NoQuorum);
+}
+
+/// Motions of many changes, and two that do not go together.
+fn several(writer: &mut Writer) {
+    let now = writer.world.chain().params;
+    let delivery = u128::from(now.delivery_ms.0);
+    let changes = params(&[
+        ("storage_fee_bp", 150),
+        ("repair_reserve_bp", 100),
+        ("delivery_ms", delivery),
+        ("window_ms_min", 0),
+        ("listing_bond_bp", 5_000),
+        ("complaint_bond", 7),
+        ("deal_epochs_max", 51),
+        ("faucet", now.faucet.0 - 1),
+        ("faucet_blocks", 1),
+        ("dead_after_epochs", 2),
+        ("allowance", 9),
+        ("validators_max", 5),
+        ("power_cap_bp", 10_000),
+        ("turn_penalty", 8),
+        ("jail_ms", 1),
+        ("unbonding_ms", 1_000),
+    ]);
+    writer.act("sixteen changes", "of all kinds", 4, propose(changes));
+    let (less, more) = (delivery - 1_500, delivery - 1_000);
+    writer.act("a short delivery", "it may be less", 4, propose(params(&[("delivery_ms", less)])));
+    let why = "less than now, and more than after the one before";
+    writer.act("a longer one", why, 4, propose(params(&[("delivery_ms", more)])));
+    for number in 4..=6 {
+        writer.act("its word", "for each", AUTHORITY, vote(number, AUTHORITY, Choice::Yes));
+    }
+}
+
+/// The treasury pays all that it has, and no more.
+fn payments(writer: &mut Writer) {
+    let number = writer.world.chain().motions + 1;
+    let why = "with the fees of now, and a vote of three epochs";
+    writer.act("another motion", why, 4, propose(pay(77, 900)));
+    writer.act("and one", "more than the treasury has", 4, propose(pay(77, u128::MAX)));
+    for number in [number, number + 1] {
+        writer.act("its word", "again", AUTHORITY, vote(number, AUTHORITY, Choice::Yes));
+    }
+    assert_eq!(run(writer, number, "the treasury pays, if it can"), MotionState::Done);
+    let treasury = |world: &World| world.state.get(PoolsTable, &()).unwrap().treasury.0;
+    let params = writer.world.chain().params;
+    let word = vote(number + 2, AUTHORITY, Choice::Yes);
+    let all =
+        treasury(&writer.world) + fee(&params, &propose(pay(77, 0))).0 + fee(&params, &word).0;
+    writer.act("all of it", "with the fees until then", 4, propose(pay(77, all)));
+    writer.act("its word", "the last fee", AUTHORITY, word);
+    assert_eq!(run(writer, number + 2, "the treasury pays all"), MotionState::Done);
+    assert_eq!(treasury(&writer.world), 0);
 }
 
 /// Changes of parameters that no motion may make.
@@ -170,31 +223,45 @@ fn changes(writer: &mut Writer) {
 pub(super) fn write_votes(writer: &mut Writer) {
     begin(writer, "a ledger of three validators that vote");
     three(writer);
+    writer.act("a motion", "it needs four tenths of 1000", 4, propose(pay(4, 1)));
+    writer.act("just as many", "400", 1, vote(1, 21, Choice::Yes));
+    writer.act("a motion", "a veto of more than four tenths would stop it", 4, propose(pay(4, 1)));
+    writer.act("a veto", "400 of 1000", AUTHORITY, vote(2, AUTHORITY, Choice::Veto));
+    writer.act("for it", "400", 1, vote(2, 21, Choice::Yes));
+    writer.act("for it", "200", 2, vote(2, 22, Choice::Yes));
+    assert_eq!(run(writer, 2, "both are passed"), MotionState::Done);
+    assert_eq!(motion(&writer.world, 1).state, MotionState::Done);
     let why = "its operator speaks for all of it, less what others say";
     writer.act("a motion", "no fee", 4, propose(params(&[("fee_base", 0)])));
-    writer.act("one for it", why, 1, vote(1, 21, Choice::Yes));
-    writer.act("one against it", "200", 2, vote(1, 22, Choice::No));
+    writer.act("one for it", why, 1, vote(3, 21, Choice::Yes));
+    writer.act("one against it", "200", 2, vote(3, 22, Choice::No));
     writer.act("more stake", "of a delegator", 3, delegate(21, 40));
-    writer.act("a delegator abstains", "140 of the 440", 3, vote(1, 21, Choice::Abstain));
-    writer.act("and is against it", "the last word counts", 3, vote(1, 21, Choice::No));
+    writer.act("a delegator abstains", "140 of the 440", 3, vote(3, 21, Choice::Abstain));
+    writer.act("and is against it", "the last word counts", 3, vote(3, 21, Choice::No));
     let why = "the key of a validator does not speak for its operator's stake";
-    let own = vote(1, 21, Choice::No);
+    let own = vote(3, 21, Choice::No);
     writer.refuse(Status::StakeTooLow, "the validator's key", why, (21, own));
     writer.act("stake", "50 on the second", 4, delegate(22, 50));
-    writer.act("which votes", "for it", 4, vote(1, 22, Choice::Yes));
-    writer.act("more stake", "it counts with the operator's", 4, delegate(22, 50));
+    writer.act("which votes", "for it", 4, vote(3, 22, Choice::Yes));
+    writer.act("more stake", "it counts with the operator's", 4, delegate(22, 60));
+    let why = "50 are left, as many as have voted";
+    writer.act("stake taken back", "60 are left, and 50 have voted", 4, undelegate(22, Some(50)));
+    writer.act("more of it", why, 4, undelegate(22, Some(10)));
+    writer.act("stake that says nothing", "on the first", 4, delegate(21, 10));
+    writer.act("and is taken back", "no ballot has it", 4, undelegate(21, None));
     let why = "40 of those that have voted";
     writer.act("stake taken back", why, 3, undelegate(21, Some(40)));
-    let why = "350 are for it, 350 against it: not more than half";
-    let state = run(writer, 1, why);
-    assert_eq!(state, MotionState::Rejected, "{:?}", motion(&writer.world, 1).tally);
+    let why = "more are for it than against it";
+    assert_eq!(run(writer, 3, why), MotionState::Done);
+    let tally = motion(&writer.world, 3).tally.unwrap();
+    assert_eq!((tally.yes, tally.no, tally.all), (350, 300, 1_050));
     quorums(writer);
     let why = "a validator that has left counts no longer";
     writer.act("a motion", "of one unit", 4, propose(pay(4, 1)));
-    writer.act("a veto", why, 2, vote(6, 22, Choice::Veto));
-    writer.act("one for it", why, 1, vote(6, 21, Choice::Yes));
+    writer.act("a veto", why, 2, vote(8, 22, Choice::Veto));
+    writer.act("one for it", why, 1, vote(8, 21, Choice::Yes));
     writer.act("it leaves", why, 2, leave(22));
-    run(writer, 6, why);
+    run(writer, 8, why);
     for _ in 0..100 {
         writer.world.proposer = 0;
         writer.next_epoch("an epoch", "a hundred after their end motions leave");
@@ -206,23 +273,22 @@ pub(super) fn write_votes(writer: &mut Writer) {
 fn quorums(writer: &mut Writer) {
     let why = "it needs four tenths of all";
     writer.act("a motion", why, 4, propose(pay(4, 1)));
-    writer.act("a third of all", why, 1, vote(2, 21, Choice::Yes));
-    writer.act("a motion", "nearly half is not more than half", 4, propose(pay(4, 1)));
-    writer.act("for it", "400", AUTHORITY, vote(3, AUTHORITY, Choice::Yes));
-    writer.act("against it", "the others", 1, vote(3, 21, Choice::No));
-    writer.act("against it", "the others", 2, vote(3, 22, Choice::No));
-    writer.act("a motion", "a veto of more than a third", 4, propose(pay(4, 1)));
-    writer.act("for it", "400", AUTHORITY, vote(4, AUTHORITY, Choice::Yes));
-    writer.act("against it, for ever", "360", 1, vote(4, 21, Choice::Veto));
+    writer.act("a third of all", why, 1, vote(4, 21, Choice::Yes));
+    writer.act("a motion", "half is not more than half", 4, propose(pay(4, 1)));
+    writer.act("for it", "400", AUTHORITY, vote(5, AUTHORITY, Choice::Yes));
+    writer.act("against it", "the others", 1, vote(5, 21, Choice::No));
+    writer.act("a motion", "a veto of more than four tenths", 4, propose(pay(4, 1)));
+    writer.act("for it", "400", AUTHORITY, vote(6, AUTHORITY, Choice::Yes));
+    writer.act("against it, for ever", "as many", 1, vote(6, 21, Choice::Veto));
     writer.act("a motion", "only abstentions: none is for it", 4, propose(pay(4, 1)));
-    writer.act("neither", "a quorum", AUTHORITY, vote(5, AUTHORITY, Choice::Abstain));
-    writer.act("neither", "a quorum", 1, vote(5, 21, Choice::Abstain));
-    run(writer, 5, "four motions are decided");
+    writer.act("neither", "a quorum", AUTHORITY, vote(7, AUTHORITY, Choice::Abstain));
+    writer.act("neither", "a quorum", 1, vote(7, 21, Choice::Abstain));
+    run(writer, 7, "four motions are decided");
     let state = |number| motion(&writer.world, number).state;
-    assert_eq!(state(2), MotionState::NoQuorum);
-    assert_eq!(state(3), MotionState::Rejected);
-    assert_eq!(state(4), MotionState::Vetoed);
+    assert_eq!(state(4), MotionState::NoQuorum);
     assert_eq!(state(5), MotionState::Rejected);
+    assert_eq!(state(6), MotionState::Vetoed);
+    assert_eq!(state(7), MotionState::Rejected);
 }
 
 pub(super) fn write_rules(writer: &mut Writer) {
@@ -233,8 +299,9 @@ pub(super) fn write_rules(writer: &mut Writer) {
     let why = "version 1 is in force";
     let old = rules(RULES_VERSION, height + 50);
     writer.refuse(Status::BadField, "the same rules", why, (4, old));
-    let why = "that block is there";
+    let why = "that block is there, or the present one";
     writer.refuse(Status::TooLate, "a height that has passed", why, (4, rules(2, height)));
+    writer.refuse(Status::TooLate, "the present height", why, (4, rules(2, height + 1)));
     writer.act("a version", "at a height before the lock ends", 4, rules(2, height + 6));
     writer.act("a version", "at a height after it", 4, rules(2, height + 40));
     writer.act("a third", "while the second waits", 4, rules(3, height + 41));
@@ -256,6 +323,7 @@ pub(super) fn write_rules(writer: &mut Writer) {
         writer.world.now += 1;
         writer.empty("a block", "the founding validator has not said that it knows version 2");
     }
+    at_once(writer);
     writer.act("now it says so", "too late", AUTHORITY, declare(AUTHORITY, 2));
     let height = writer.world.chain().height;
     let number = writer.world.chain().motions + 1;
@@ -272,4 +340,39 @@ pub(super) fn write_rules(writer: &mut Writer) {
     let facts = writer.world.facts();
     let why = "from this block on version 2 is in force, which this software does not know";
     writer.bad_facts("the height", why, facts);
+}
+
+/// A motion whose height is that of the block in which it takes effect.
+fn at_once(writer: &mut Writer) {
+    let number = writer.world.chain().motions + 1;
+    let begin = |world: &mut World, height| {
+        let made = propose(Measure::Rules { version: 2, height });
+        [
+            (4, made),
+            (AUTHORITY, vote(number, AUTHORITY, Choice::Yes)),
+            (1, vote(number, 21, Choice::Yes)),
+        ]
+        .map(|(who, action)| (world.sign(who, action), who))
+    };
+    let mut trial = writer.world.clone();
+    for (signed, _) in begin(&mut trial, u64::MAX) {
+        trial.block(&[signed]);
+    }
+    let mut height = None;
+    while height.is_none() {
+        trial.proposer = 0;
+        let end = trial.end_of(trial.chain().epoch + 1);
+        while trial.step_to(end) {
+            trial.block(&[]);
+            let is_there = motion(&trial, number).state == MotionState::Pending;
+            height = height.or_else(|| is_there.then(|| trial.chain().height));
+        }
+    }
+    let height = height.unwrap();
+    let mut world = writer.world.clone();
+    for (signed, _) in begin(&mut world, height) {
+        writer.ok("a version", "from the block on in which it takes effect", &[signed]);
+    }
+    let state = run(writer, number, "it takes effect, and its height is there");
+    assert_eq!(state, MotionState::Failed { why: Failure::NotReady });
 }
