@@ -20,8 +20,7 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Says it, if the ledger's row of this validator says something else; again and again until the ledger has it.
-pub(crate) async fn rules(ledger: Ledger, secret: [u8; 32], host: Host) {
-    let key = OwnKey::new(&secret);
+pub(crate) async fn rules(ledger: Ledger, key: OwnKey, host: Host) {
     let mut is_told = false;
     loop {
         match say(&ledger, &key, &host).await {

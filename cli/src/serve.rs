@@ -275,7 +275,8 @@ impl RunningLedger {
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
         let ticket = LedgerTicket { chain: ledger.chain(), peers: together };
-        let declaring = tokio::spawn(declare::rules(ledger.clone(), secret, host.clone()));
+        let own = symbolon_node::OwnKey::new(&secret);
+        let declaring = tokio::spawn(declare::rules(ledger.clone(), own, host.clone()));
         let params = chain.params;
         Ok(Ok(Self { ledger, ticket, params, endpoint, server, declaring, embedded }))
     }

@@ -52,7 +52,7 @@ impl Signer {
         };
         let secret = home::read_if_there(&dir.join("key"))?.ok_or_else(missing)?;
         let secret: [u8; 32] = secret.try_into().map_err(|_| missing())?;
-        let key = OwnKey::new(&secret);
+        let key = OwnKey::new(&zeroize::Zeroizing::new(secret));
         let id = AccountId::from(key.node());
         let (ledger, endpoint) = context.ledger().await?;
         Ok(Self::Validator { key, id, ledger, endpoint })
