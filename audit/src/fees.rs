@@ -84,13 +84,7 @@ impl Auditor {
             fee = hundredths(fee, of.duty_fee_bp);
         }
         let unit = of.deposit.0;
-        let named: BTreeSet<AccountId> = match action {
-            Action::Transfer { to, .. } => BTreeSet::from([*to]),
-            Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
-            Action::JoinValidators { operator, .. } => BTreeSet::from([*operator]),
-            Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
-            _ => BTreeSet::new(),
-        };
+        let named = named(action);
         fee += unit * named.difference(&self.known).count() as u128;
         // The draw of a file's preview stays for ever.
         if let Action::List { terms, .. } = action {
@@ -163,5 +157,16 @@ impl Auditor {
             + ROOT * self.roots.len();
         let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
         self.params.deposit.0 * weight as u128 + capacity
+    }
+}
+
+/// The accounts that an action names as receivers of money.
+fn named(action: &Action) -> BTreeSet<AccountId> {
+    match action {
+        Action::Transfer { to, .. } => BTreeSet::from([*to]),
+        Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
+        Action::JoinValidators { operator, .. } => BTreeSet::from([*operator]),
+        Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
+        _ => BTreeSet::new(),
     }
 }

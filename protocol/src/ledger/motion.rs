@@ -105,7 +105,8 @@ impl Tally {
         ];
         for (choice, shares) in own {
             let worth = row.worth(shares).0;
-            rest = rest.checked_sub(worth).expect("parts of its stake");
+            // Parts of its stake are no more than that; rows of two blocks, as a client may have them, may say other things.
+            rest = rest.saturating_sub(worth);
             self.add(choice, worth);
         }
         if let Some(choice) = voice.operator {

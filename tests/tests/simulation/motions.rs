@@ -69,8 +69,9 @@ async fn store(world: &mut World, owner: &Client, name: &str) {
     assert_eq!(paid, quote.total, "the price of {name} is by the parameters of now");
     world.note(format!("{name} is stored for {paid}"));
     let readable = Readable::Name(called(name));
-    let read = owner.get(&readable, Sink::Memory, &GetOptions::default(), &Progress::silent());
-    assert_eq!(read.await.unwrap().bytes.unwrap().as_slice(), data.as_slice());
+    let (whole, quiet) = (GetOptions::default(), Progress::silent());
+    let read = owner.get(&readable, Sink::Memory, &whole, &quiet).await.unwrap();
+    assert_eq!(read.bytes.unwrap(), data);
 }
 
 pub(super) async fn motions(seed: u64) -> Trace {

@@ -26,13 +26,15 @@ use crate::{
 /// Who signs.
 pub(super) enum Signer {
     Person(Client),
-    /// A validator, whose own account pays.
-    Validator {
-        key: OwnKey,
-        id: AccountId,
-        ledger: Ledger,
-        endpoint: Endpoint,
-    },
+    Validator(Box<Own>),
+}
+
+/// A validator, whose own account pays.
+pub(super) struct Own {
+    key: OwnKey,
+    id: AccountId,
+    ledger: Ledger,
+    endpoint: Endpoint,
 }
 
 /// Stake with which somebody votes.
@@ -55,20 +57,20 @@ impl Signer {
         let key = OwnKey::new(&zeroize::Zeroizing::new(secret));
         let id = AccountId::from(key.node());
         let (ledger, endpoint) = context.ledger().await?;
-        Ok(Self::Validator { key, id, ledger, endpoint })
+        Ok(Self::Validator(Box::new(Own { key, id, ledger, endpoint })))
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
         match self {
             Self::Person(client) => client.ledger(),
-            Self::Validator { ledger, .. } => ledger,
+            Self::Validator(own) => &own.ledger,
         }
     }
 
     pub(super) fn account(&self) -> AccountId {
         match self {
             Self::Person(client) => client.identity().account(),
-            Self::Validator { id, .. } => *id,
+            Self::Validator(own) => own.id,
         }
     }
 
@@ -86,7 +88,7 @@ impl Signer {
 
     /// Signs and submits. Gives the height of the block.
     pub(super) async fn send(&self, action: Action, context: &Context) -> Result<u64, Error> {
-        let (key, id, ledger) = match self {
+        let Own { key, id, ledger, .. } = match self {
             Self::Person(client) => {
                 let height = match action {
                     Action::ProposeMotion { measure, text, deposit } => {
@@ -99,7 +101,7 @@ impl Signer {
                 };
                 return Ok(height?);
             }
-            Self::Validator { key, id, ledger, .. } => (key, id, ledger),
+            Self::Validator(own) => own.as_ref(),
         };
         let chain = context::chain(ledger).await?;
         let cost = fee(&chain.params, &action);
@@ -126,7 +128,7 @@ impl Signer {
     pub(super) async fn close(self) {
         match self {
             Self::Person(client) => context::close(client).await,
-            Self::Validator { endpoint, .. } => context::hang_up(endpoint).await,
+            Self::Validator(own) => context::hang_up(own.endpoint).await,
         }
     }
 }
