@@ -38,6 +38,7 @@ pub(super) struct Question {
     sealed: Hash,
     deal: DealId,
     keys: Vec<[u8; 32]>,
+    bond: u128,
     answers: Vec<(u8, Vec<u8>)>,
     /// When the window ends if it is answered.
     window_until_ms: u64,
@@ -123,6 +124,7 @@ impl Auditor {
                     sealed: leaf.parts.sealed,
                     deal: *deal,
                     keys: keys.clone(),
+                    bond: self.params.complaint_bond.0,
                     answers: Vec::new(),
                     window_until_ms: order.due_ms,
                 };
@@ -152,7 +154,7 @@ impl Auditor {
     }
 
     fn ask(&mut self, id: OrderId, question: Question) -> Result<(), String> {
-        let bond = self.params.complaint_bond.0;
+        let bond = question.bond;
         let due_ms = self.time_ms + self.params.delivery_ms.0;
         if self.end_of(&question.deal).is_none_or(|end| self.begins_ms(end) < due_ms) {
             return Err(format!("the nodes of deal {} need not answer", question.deal));
@@ -220,7 +222,7 @@ impl Auditor {
         order.due_ms = question.window_until_ms.max(more_ms);
         let hold = HoldKey::Complaint { order: id };
         let (from, reason) = (Place::Hold { hold }, Reason::Complaint { order: id });
-        let bond = self.params.complaint_bond.0;
+        let bond = question.bond;
         let each = bond / question.answers.len() as u128;
         let keepers = self.kept_by(question.deal);
         let mut left = bond;
@@ -269,11 +271,10 @@ impl Auditor {
     /// What is left of a question when its order ends otherwise: its bond goes back.
     pub(super) fn forget_question(&mut self, id: OrderId) {
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
-        if order.proofs.question.take().is_some() {
+        if let Some(Question { bond, .. }) = order.proofs.question.take() {
             let account = order.buyer;
             let hold = HoldKey::Complaint { order: id };
             let (from, to) = (Place::Hold { hold }, Place::Account { account });
-            let bond = self.params.complaint_bond.0;
             self.expect(from, to, bond, Reason::Complaint { order: id });
         }
     }

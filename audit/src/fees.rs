@@ -21,6 +21,7 @@ const LISTING: usize = 8;
 const ORDER: usize = 4;
 const REVOCATION: usize = 1;
 const REDEMPTION: usize = 1;
+const MOTION: usize = 4;
 const ROOT: usize = 8;
 
 impl Auditor {
@@ -61,6 +62,10 @@ impl Auditor {
             Action::JoinValidators { .. } | Action::Delegate { .. } | Action::Undelegate { .. } => {
                 (1, self.stake_weight(sender, action))
             }
+            Action::ProposeMotion { .. } => (1, MOTION),
+            Action::CastBallot { motion, validator, .. } => {
+                (1, usize::from(!self.motions.has(*motion, *validator, sender)))
+            }
             Action::Revoke { .. } => (1, REVOCATION),
             Action::Redeem { .. } => (1, REDEMPTION),
             Action::SetRoot { .. } => (1, if self.roots.contains_key(&sender) { 0 } else { ROOT }),
@@ -74,17 +79,12 @@ impl Auditor {
                 | Action::PostRelease { .. }
                 | Action::Acknowledge { .. }
                 | Action::AnswerCell { .. }
+                | Action::DeclareRules { .. }
         ) {
             fee = hundredths(fee, of.duty_fee_bp);
         }
         let unit = of.deposit.0;
-        let named: BTreeSet<AccountId> = match action {
-            Action::Transfer { to, .. } => BTreeSet::from([*to]),
-            Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
-            Action::JoinValidators { operator, .. } => BTreeSet::from([*operator]),
-            Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
-            _ => BTreeSet::new(),
-        };
+        let named = named(action);
         fee += unit * named.difference(&self.known).count() as u128;
         // The draw of a file's preview stays for ever.
         if let Action::List { terms, .. } = action {
@@ -129,6 +129,11 @@ impl Auditor {
         self.returned(account, 1);
     }
 
+    /// A motion or a ballot has left.
+    pub(super) fn motion_returned(&mut self, account: AccountId, weight: usize) {
+        self.returned(account, weight);
+    }
+
     pub(super) fn revocation_returned(&mut self, by: AccountId) {
         self.returned(by, REVOCATION);
     }
@@ -148,8 +153,20 @@ impl Auditor {
             + REVOCATION * self.revocations.len()
             + REDEMPTION * self.redemptions.len()
             + self.stakes.weight()
+            + self.motions.weight()
             + ROOT * self.roots.len();
         let capacity: u128 = self.nodes.values().map(|book| book.capacity_paid).sum();
         self.params.deposit.0 * weight as u128 + capacity
+    }
+}
+
+/// The accounts that an action names as receivers of money.
+fn named(action: &Action) -> BTreeSet<AccountId> {
+    match action {
+        Action::Transfer { to, .. } => BTreeSet::from([*to]),
+        Action::RegisterNode { payout, .. } => BTreeSet::from([*payout]),
+        Action::JoinValidators { operator, .. } => BTreeSet::from([*operator]),
+        Action::List { terms, .. } => terms.splits.iter().map(|split| split.account).collect(),
+        _ => BTreeSet::new(),
     }
 }

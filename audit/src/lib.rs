@@ -14,6 +14,7 @@ mod chance;
 mod dispute;
 mod fees;
 mod market;
+mod motion;
 mod report;
 mod stake;
 mod storage;
@@ -79,6 +80,8 @@ pub struct Auditor {
     chance: chance::Chance,
     /// Validators and what stands for them.
     stakes: stake::Stakes,
+    /// What is voted on.
+    motions: motion::Motions,
     /// Nodes that wait for a turn, by counted time.
     turns: BTreeSet<(u64, NodeId)>,
     /// What falls due of deals, by epoch.
@@ -157,6 +160,7 @@ impl Auditor {
             gap: (0, 0),
             chance,
             stakes,
+            motions: motion::Motions::default(),
             turns: BTreeSet::new(),
             deals_due: BTreeSet::new(),
             money: BTreeMap::new(),
@@ -215,6 +219,7 @@ impl Auditor {
             let facts = &block.header.header.facts;
             let taken = self.chance.take(tick, facts.proposer, facts.reveal.as_ref());
             taken.map_err(|what| self.finding(what))?;
+            self.decide(epoch < self.epoch);
             self.begin_validators(facts, epoch < self.epoch);
             self.fall_due();
             let changed = self.take_turns();
@@ -338,6 +343,9 @@ impl Auditor {
             | Action::Delegate { .. }
             | Action::Undelegate { .. }
             | Action::ReportEquivocation { .. } => self.apply_stake(sender, &transaction.action),
+            Action::ProposeMotion { .. }
+            | Action::CastBallot { .. }
+            | Action::DeclareRules { .. } => self.apply_motion(sender, &transaction.action),
             action => self.apply_market(sender, action),
         }
     }

@@ -72,6 +72,8 @@ pub(super) enum Over {
     Listing(ListingId),
     Revocation(LinkId, AccountId),
     Redemption(AccountId),
+    Motion(u64),
+    Ballots(u64),
 }
 
 /// The state of an order.
@@ -89,6 +91,8 @@ pub(super) struct OrderBook {
     pub(super) listing: ListingId,
     pub(super) buyer: AccountId,
     pub(super) amount: u128,
+    /// What the treasury and custodians get of it, in hundredths of a percent.
+    fees: (u16, u16),
     pub(super) stage: Stage,
     ordered_ms: u64,
     pub(super) due_ms: u64,
@@ -356,6 +360,7 @@ impl Auditor {
             listing,
             buyer,
             amount: price,
+            fees: (self.params.sale_fee_bp, self.params.custody_fee_bp),
             stage: Stage::Paid,
             ordered_ms: self.time_ms,
             due_ms,
@@ -413,7 +418,7 @@ impl Auditor {
         self.forget_question(id);
         let order = self.orders.get_mut(&id).expect("the caller has seen it");
         order.stage = Stage::Settled;
-        let price = order.amount;
+        let (price, fees) = (order.amount, order.fees);
         let posted = order.proofs.posted.clone();
         let indexes: Vec<u8> = match named {
             [] => posted.iter().map(|posted| posted.index).collect(),
@@ -434,10 +439,10 @@ impl Auditor {
 
         let hold = HoldKey::Order { order: id };
         let (from, reason) = (Place::Hold { hold }, Reason::Sale { order: id });
-        let fee = hundredths(price, self.params.sale_fee_bp);
+        let fee = hundredths(price, fees.0);
         self.expect(from, Place::Treasury, fee, Reason::Fee);
         let mut left = price - fee;
-        let custody = hundredths(price, self.params.custody_fee_bp);
+        let custody = hundredths(price, fees.1);
         // One that is no node any more has given up its part.
         let payouts: Vec<_> =
             indexes.into_iter().filter_map(|index| self.payout(&custodian(index)?)).collect();
@@ -515,7 +520,7 @@ impl Auditor {
     }
 
     /// Notes that something that ends then is to be gone a hundred epochs later.
-    fn leaves_after(&mut self, end_ms: u64, what: Over) {
+    pub(super) fn leaves_after(&mut self, end_ms: u64, what: Over) {
         let end_ms = end_ms.max(self.time_ms);
         self.over.insert((end_ms.saturating_add(100 * self.params.epoch_ms.0), what));
     }
@@ -532,6 +537,8 @@ impl Auditor {
     pub(super) fn leave(&mut self) {
         let due = self.over.iter().take_while(|(until_ms, _)| *until_ms <= self.time_ms);
         let due: Vec<_> = due.take(1024).copied().collect();
+        // As many as a block can bring.
+        let mut ballots = 4096 / 3 + 1;
         for key in due {
             self.over.remove(&key);
             match key.1 {
@@ -551,6 +558,8 @@ impl Auditor {
                     self.revocations.remove(&(link, by));
                     self.revocation_returned(by);
                 }
+                Over::Motion(motion) => self.motion_leaves(motion),
+                Over::Ballots(motion) => ballots -= self.ballots_leave(key.0, motion, ballots),
                 Over::Redemption(once) => {
                     self.redemptions.remove(&once);
                     self.redemption_returned(once);

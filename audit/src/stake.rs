@@ -102,11 +102,15 @@ impl Book {
         self.parts.values().sum()
     }
 
-    fn worth(&self, shares: u128) -> u128 {
+    pub(super) fn worth(&self, shares: u128) -> u128 {
         part(self.stake, shares, self.shares())
     }
 
-    fn of(&self, account: &AccountId) -> u128 {
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    pub(super) fn of(&self, account: &AccountId) -> u128 {
         self.parts.get(account).copied().unwrap_or(0)
     }
 }
@@ -476,6 +480,7 @@ impl Auditor {
         book.stake -= value;
         book.unbonding += value;
         let operator = book.operator;
+        let left = own - shares;
         if own == shares {
             book.parts.remove(&by);
             if by != operator {
@@ -484,6 +489,7 @@ impl Auditor {
         } else {
             book.parts.insert(by, own - shares);
         }
+        self.voted_with(key, by, left);
         *self.stakes.unbondings.entry((at, key, by)).or_default() += new;
         self.expect(Place::Stake, Place::Unbonding, value, Reason::Stake { validator: key });
         Ok(())

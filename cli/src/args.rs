@@ -25,7 +25,7 @@ Your own network on this machine:
 Exit codes: 0 done, 2 usage, 3 not found, 4 exists, 5 not allowed, 6 unreachable, 7 not enough
 nodes or shards, 8 corrupt, 9 balance too low, 10 refused by the ledger, 11 input/output, 12 disk
 full, 13 in use, 14 passphrase or key, 15 partly done, 16 a node's disk is empty or
-another's, 130 interrupted, 141 closed pipe, 1 anything else."
+another's, 17 the ledger's rules are newer than this program, 130 interrupted, 141 closed pipe, 1 anything else."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -148,6 +148,8 @@ pub(crate) enum Verb {
     Ledger(commands::ledger::Args),
     /// Take part in ordering a ledger, or show who does
     Validator(commands::validator::Args),
+    /// Vote on parameters, the treasury and the rules of a ledger, or see what is voted on
+    Gov(commands::gov::Args),
     /// Show a summary of network, account and files
     Status(commands::status::Args),
     /// Print a completion script for a shell

@@ -30,6 +30,7 @@ impl From<ClientError> for Error {
             ErrorKind::Corrupt => Kind::Corrupt,
             ErrorKind::BalanceTooLow => Kind::BalanceTooLow,
             ErrorKind::LedgerRefused => Kind::LedgerRefused,
+            ErrorKind::OldProgram => Kind::OldProgram,
             ErrorKind::Locked => Kind::InUse,
             _ => Kind::Internal,
         };
@@ -230,6 +231,9 @@ fn ledger_hints(error: &LedgerError) -> &'static [&'static str] {
     match error {
         LedgerError::Forked { .. } => &[
             "do not pay on this ledger before its operator has explained it; the two headers prove it to anybody",
+        ],
+        LedgerError::UnknownRules { .. } => &[
+            "install a symbolon that knows this version; nothing was written, and it goes on from where it is",
         ],
         LedgerError::Stale { .. } => &[
             "the ledger was set back to an older copy, or its server holds blocks back: ask its operator",

@@ -10,6 +10,7 @@ pub(crate) mod down;
 pub(crate) mod du;
 pub(crate) mod folder;
 pub(crate) mod get;
+pub(crate) mod gov;
 pub(crate) mod grant;
 pub(crate) mod id;
 pub(crate) mod init;
@@ -88,6 +89,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Error> {
         Verb::Audit(args) => audit::run(&args, context).await,
         Verb::Share(args) => share::run(args, context).await,
         Verb::Redeem(args) => redeem::run(args, context).await,
+        Verb::Gov(args) => gov::run(args, context).await,
         Verb::Grant(args) => grant::run(args, context).await,
         Verb::Sell(args) => sell::run(args, context).await,
         Verb::Vault(args) => vault::run(&args, context).await,

@@ -7,6 +7,7 @@ mod auto;
 mod client_error;
 mod commands;
 mod context;
+mod declare;
 mod detached;
 mod durability;
 mod env;

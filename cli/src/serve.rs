@@ -19,7 +19,7 @@ use symbolon_protocol::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    context,
+    context, declare,
     error::{Error, Kind},
     founding::Founded,
     home,
@@ -108,10 +108,10 @@ fn epochs_kept(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What the rules of a ledger say. Cannot be changed later.
+/// What the rules of a ledger say. Later, only motions change them: `symbolon gov`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Rules {
-    /// Fee of each transaction. Cannot be changed later, like the other fees [default: 0]
+    /// Fee of each transaction. Like all that follows, only a motion changes it later: symbolon gov [default: 0]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     fee: Option<Amount>,
     /// Fee for each byte of a transaction [default: 0]
@@ -168,6 +168,15 @@ pub(crate) struct Rules {
     /// The bond of a complaint, which a false one loses [default: 1]
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     complaint_bond: Option<Amount>,
+    /// For how many epochs a motion is voted on [default: 5]
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    voting: Option<u32>,
+    /// For how many epochs a motion that was passed waits before it takes effect [default: 2]
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    lock: Option<u32>,
+    /// What a motion binds while it is voted on [default: 10]
+    #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
+    motion_deposit: Option<Amount>,
 }
 
 /// Turns that a validator of a new ledger may miss in a row before it is jailed. A busy ledger of four has a few for each in a
@@ -200,6 +209,8 @@ pub(crate) struct RunningLedger {
     pub(crate) params: Params,
     endpoint: Endpoint,
     server: JoinHandle<()>,
+    /// Tells the ledger which rules this program knows.
+    declaring: JoinHandle<()>,
     embedded: Embedded,
 }
 
@@ -264,7 +275,10 @@ impl RunningLedger {
                 .hint("it is fixed when a ledger is made; use another folder for another epoch"));
         }
         let ticket = LedgerTicket { chain: ledger.chain(), peers: together };
-        Ok(Ok(Self { ledger, ticket, params: chain.params, endpoint, server, embedded }))
+        let own = symbolon_node::OwnKey::new(&secret);
+        let declaring = tokio::spawn(declare::rules(ledger.clone(), own, host.clone()));
+        let params = chain.params;
+        Ok(Ok(Self { ledger, ticket, params, endpoint, server, declaring, embedded }))
     }
 
     /// Waits until the ledger cannot go on. While its disk works, that never happens.
@@ -287,6 +301,7 @@ impl RunningLedger {
     pub(crate) async fn stop(self) {
         self.endpoint.close().await;
         self.server.abort();
+        self.declaring.abort();
         drop(self.ledger);
         self.embedded.close().await;
     }
@@ -320,6 +335,9 @@ pub(crate) fn params(plan: &LedgerPlan) -> Params {
         listing_bond_bp: plan.rules.listing_bond.unwrap_or(development.listing_bond_bp),
         complaint_bond: plan.rules.complaint_bond.unwrap_or(development.complaint_bond),
         turns_missed_max: TURNS_MISSED_MAX,
+        voting_epochs: plan.rules.voting.unwrap_or(development.voting_epochs),
+        lock_epochs: plan.rules.lock.unwrap_or(development.lock_epochs),
+        motion_deposit: plan.rules.motion_deposit.unwrap_or(development.motion_deposit),
         ..development
     }
 }

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     DiskFull,
     /// Another process is at work on the same thing.
     Locked,
+    /// The ledger's rules are newer than this program.
+    OldProgram,
     /// A bug, or damaged local state.
     Internal,
 }
@@ -444,6 +446,7 @@ impl ClientError {
             Self::NotFresh { why: NotFresh::Offline, .. } => ErrorKind::Unreachable,
             Self::NotFresh { .. } => ErrorKind::NotAllowed,
             Self::NotEnoughCustodians { .. } => ErrorKind::NotEnough,
+            Self::Ledger(LedgerError::UnknownRules { .. }) => ErrorKind::OldProgram,
             Self::Ledger(_) | Self::NoAnswer { .. } => ErrorKind::Unreachable,
             Self::Transfer(error) => kind_of(error),
             Self::Locked { .. } => ErrorKind::Locked,

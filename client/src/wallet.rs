@@ -27,6 +27,7 @@ mod clock;
 mod grants;
 mod met;
 mod transfer;
+mod vote;
 mod vouchers;
 
 use std::{

@@ -32,6 +32,16 @@ pub enum LedgerError {
         /// The layout that this program reads.
         known: u8,
     },
+    /// The ledger's rules are of a version that this program does not know. Nothing of theirs was written.
+    #[error("the ledger's rules are of version {version}{}, and this program knows version {known}", from_block(*height))]
+    UnknownRules {
+        /// The height of the first block that this program cannot judge, if it is known.
+        height: Option<u64>,
+        /// The version in force there.
+        version: u32,
+        /// The newest one that the program knows.
+        known: u32,
+    },
     /// A rule found itself broken while it did what is due, so no block can be made. Nothing was written.
     #[error("the ledger's rules have a fault: block {height} cannot be made. Please report it")]
     Broken {
@@ -158,6 +168,10 @@ impl LedgerError {
                 | Self::NewValidators { .. }
         )
     }
+}
+
+fn from_block(height: Option<u64>) -> String {
+    height.map_or(String::new(), |height| format!(" from block {height} on"))
 }
 
 fn times(attempts: u32) -> String {

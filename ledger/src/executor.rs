@@ -37,7 +37,7 @@ use symbolon_protocol::{
         beacon::Onions,
         block::{Block, BlockInputs, Genesis, SignedHeader},
         commit::{Validator, Validators},
-        execute::{self, BlockBuilder, Executed, Pushed},
+        execute::{self, BlockBuilder, BlockError, Executed, Pushed},
         rows::{Chain, Chains, PastSets, Table as _, ValidatorsTable},
         state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
@@ -140,7 +140,11 @@ impl File {
         let salt = salt.and_then(|salt| salt.value().try_into().ok());
         let salt = salt.ok_or_else(|| damaged("the onion salt is missing"))?;
         let rows = Rows::open(&read)?;
-        let chain = rows.row(&Chains::key(&())).and_then(|row| Chain::from_bytes(&row).ok());
+        let chain = rows.row(&Chains::key(&()));
+        if let Some(chain) = &chain {
+            check_rules(chain)?;
+        }
+        let chain = chain.and_then(|row| Chain::from_bytes(&row).ok());
         let chain = chain.ok_or_else(|| damaged("it has no chain row"))?;
         let tip = blocks::last(&read)?;
         let header = &tip.header.header;
@@ -152,6 +156,17 @@ impl File {
             return Err(damaged("its rows do not match its last block"));
         }
         rows.checked(Contents { chain, tip, salt })
+    }
+}
+
+/// Whether this program knows the rules of a ledger with this row about itself.
+pub(crate) fn check_rules(row: &[u8]) -> Result<(), LedgerError> {
+    let known = execute::RULES_VERSION;
+    match Chain::rules_of(row) {
+        Some(version) if known < version => {
+            Err(LedgerError::UnknownRules { height: None, version, known })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -177,6 +192,8 @@ pub(crate) struct Executor {
     replica: Replica,
     tip: watch::Sender<Arc<Block>>,
     epochs_kept: u64,
+    /// The newest version of the rules that it knows.
+    known_rules: u32,
 }
 
 /// An executed batch that is not sealed yet.
@@ -193,7 +210,14 @@ impl Executor {
         let (sender, tip) = watch::channel(Arc::new(tip));
         let checkpoints = Checkpoints::default();
         let inner = Arc::new(Inner { checkpoints, database: file.0, host, tip });
-        Self { replica: Replica { inner }, tip: sender, epochs_kept }
+        let known_rules = execute::RULES_VERSION;
+        Self { replica: Replica { inner }, tip: sender, epochs_kept, known_rules }
+    }
+
+    /// The same as software that knows the rules up to another version.
+    #[cfg(test)]
+    pub(crate) fn knowing(self, known_rules: u32) -> Self {
+        Self { known_rules, ..self }
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -299,8 +323,8 @@ impl Executor {
         let state = self.rows()?;
         let last = self.tip().header.header.height;
         let height = last + 1;
-        let damaged = |error: execute::BlockError| LedgerError::Damaged(error.to_string());
-        let mut builder = BlockBuilder::new(&state, facts).map_err(damaged)?;
+        let builder = BlockBuilder::knowing(&state, facts, self.known_rules);
+        let mut builder = builder.map_err(|error| self.no_block(&error))?;
         let is_due = execute::next_due(&state).is_some_and(|due_ms| due_ms <= facts.time_ms);
         let (mut applied, mut outcomes) = (Vec::new(), Vec::new());
         for (transaction, bytes, signatures) in batch {
@@ -320,6 +344,17 @@ impl Executor {
         let is_made = !applied.is_empty() || is_due || even_empty;
         let block = is_made.then(|| (applied, builder.finish()));
         state.checked(Draft { outcomes, block })
+    }
+
+    /// The error of facts that no block can be made of.
+    fn no_block(&self, error: &BlockError) -> LedgerError {
+        let height = Some(self.tip().header.header.height + 1);
+        match *error {
+            BlockError::UnknownRules { version, known } => {
+                LedgerError::UnknownRules { height, version, known }
+            }
+            _ => LedgerError::Damaged(error.to_string()),
+        }
     }
 
     /// The error of rules that break where no transaction is at fault: there is no next block.
@@ -546,7 +581,7 @@ const PROOF_BYTES_MAX: usize = LIST_MAX as usize;
 /// Name of the file in the folder of the ledger.
 const NAME: &str = "ledger.redb";
 /// Version of the database layout: of the tables here, and of the rows as the rules write them.
-const VERSION: u8 = 12;
+const VERSION: u8 = 13;
 /// Memory of redb's cache: enough for hot rows and tree nodes, not for the whole ledger.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const OPEN_ATTEMPTS: u32 = 100;

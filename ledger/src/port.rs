@@ -9,7 +9,7 @@ use symbolon_protocol::{
     ledger::{
         Status,
         block::{Block, Genesis, SignedHeader},
-        rows::Table,
+        rows::{Chains, Table},
         transaction::Transaction,
     },
     wire::ledger::{HistoryLine, HistoryPlace, OldestBlock, Row},
@@ -19,6 +19,7 @@ use crate::{
     embedded::Embedded,
     error::LedgerError,
     executor::Blocks,
+    executor::check_rules,
     remote::{Remote, RemoteBlocks},
     serve::Engine,
 };
@@ -291,6 +292,10 @@ impl Ledger {
 }
 
 fn decode<T: Table>(bytes: &[u8]) -> Result<T::Row, LedgerError> {
+    if T::TAG == Chains::TAG {
+        // Other versions of the rules may write rows in other ways, but this number stays where it is.
+        check_rules(bytes)?;
+    }
     T::Row::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("a row: {error}")))
 }
 

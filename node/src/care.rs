@@ -96,7 +96,7 @@ pub(crate) async fn repair_for_owners(shared: &Shared) {
     let (ledger, endpoint) = (shared.ledger.clone(), shared.endpoint.clone());
     let pace = Arc::new(shared.bandwidth());
     let network = Network::paced(ledger, endpoint, shared.host.clone(), pace);
-    let every_ms = (shared.params.epoch_ms.0 / LOOKS_PER_EPOCH).clamp(MIN_LOOK_MS, MAX_LOOK_MS);
+    let every_ms = (shared.params().epoch_ms.0 / LOOKS_PER_EPOCH).clamp(MIN_LOOK_MS, MAX_LOOK_MS);
     let mut avoided = Avoided { deals: Lru::new(AVOIDED_MAX) };
     loop {
         let waited = tokio::select! {
@@ -329,7 +329,7 @@ async fn rebuild(shared: &Shared, network: &Network, id: DealId) -> Result<(), C
     let shards = claim.rebuild.len();
     rows.afford(shared, (held(shared, id).await?, shards), &mut others);
     let Rows { deal, care, .. } = rows;
-    let epochs_max = shared.params.deal_epochs_max;
+    let epochs_max = shared.params().deal_epochs_max;
     let claimed = Claimed { deal: id, row: deal, care, claim, keys, epochs_max };
     let (terms, acceptances) = network.rebuild_claimed(&claimed, others).await?;
     if acceptances.is_empty() {

@@ -70,6 +70,7 @@ pub(crate) async fn go_on(shared: &Shared, oldest: OldestBlock) -> Result<(), Ca
     shared.view.reached(head.height, head.facts.time_ms, asked_tick);
     if let Some(chain) = chain {
         shared.view.epoch_began(chain.epoch);
+        shared.set_params(chain.params);
     }
     if let Some(window) = row.and_then(|row| row.window) {
         shared.view.window_opened(window.epoch);

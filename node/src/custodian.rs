@@ -402,7 +402,7 @@ pub(crate) async fn find_open_orders(shared: &Shared) -> Result<(), LedgerError>
 async fn enter(shared: &Shared, id: OrderId) {
     match find(shared, &id).await {
         Ok((order, _)) if order.state == OrderState::Paid => {
-            let due_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
+            let due_ms = order.due_ms.saturating_sub(shared.params().delivery_ms / 2);
             debug!(order = %id, %due_ms, "the release is posted then unless the sale is settled");
             shared.schedule.at(due_ms, id);
         }
@@ -440,7 +440,7 @@ async fn try_post(shared: &Shared, id: OrderId) -> Result<Option<Status>, String
     }
     // This comes too early if the ledger did not answer before. Post later: most buyers need no
     // posted release.
-    let half_ms = order.due_ms.saturating_sub(shared.params.delivery_ms / 2);
+    let half_ms = order.due_ms.saturating_sub(shared.params().delivery_ms / 2);
     if shared.now_ms() < half_ms {
         shared.schedule.at(half_ms, id);
         return Ok(None);

@@ -173,7 +173,8 @@ async fn to_hand_on(shared: &Shared) -> Result<Vec<Mine>, String> {
 async fn hand_all(shared: &Arc<Shared>, mine: Vec<Mine>) -> Result<(), String> {
     let nodes = shared.ledger.scan_all(Nodes, &[]).await.map_err(|error| error.to_string())?;
     let epoch = shared.view.epoch();
-    let now = (&shared.params, epoch);
+    let params = shared.params();
+    let now = (&*params, epoch);
     // Full ones too: they may keep other shards of a deal.
     let nodes: Vec<Candidate> = nodes
         .into_iter()
@@ -343,7 +344,7 @@ async fn place(
         acceptances: vec![acceptance.clone()],
         cost_max,
     };
-    let fee = fee(&shared.params, &placing(Amount::ZERO));
+    let fee = fee(&shared.params(), &placing(Amount::ZERO));
     let limit = more.checked_add(fee).ok_or("its price exceeds what can be counted")?;
     let id = TransactionId(shared.host.random());
     let until_tick = shared.host.ticks_ms().saturating_add(PATIENCE_MS);

@@ -15,7 +15,7 @@ use symbolon_protocol::{
     id::{AccountId, DealId, LinkId, NodeId, OrderId, VaultId},
     ledger::{
         block::{Block, Event, Header, Reason},
-        rows::{Slot, Table},
+        rows::{MotionState, Slot, Table},
         slot_rate,
         transaction::{Acceptance, Action, DealTerms},
     },
@@ -145,6 +145,7 @@ async fn take(shared: &Shared, header: &Header, digest: &Digest) -> Result<(), S
     if let Some(epoch) = digest.epoch {
         shared.view.epoch_began(epoch);
     }
+    shared.read_params(digest.motion).await;
     if let Some(epoch) = digest.window {
         shared.view.window_opened(epoch);
     }
@@ -250,6 +251,8 @@ struct Digest {
     died: bool,
     /// Whether any node has lost a shard.
     lost: bool,
+    /// Whether a motion has taken effect: it may have changed parameters.
+    motion: bool,
     /// Shards of a running deal that were given to this node, in their order.
     placed: VecDeque<(DealTerms, Acceptance)>,
     /// What the store notes of all this, in its order: a shard may be spared and given to the same node in one block, on new
@@ -363,6 +366,7 @@ impl Digest {
             }
             Event::NodeDied { node: of } if of == node => self.died = true,
             Event::ShardLost { .. } => self.lost = true,
+            Event::MotionDecided { state: MotionState::Done, .. } => self.motion = true,
             Event::WindowOpened { node: of, epoch } if of == node => self.window = Some(*epoch),
             Event::OrderPaid { order } => self.paid.push(*order),
             Event::CellAsked { order, .. } => self.asked.push(*order),

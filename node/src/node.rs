@@ -41,7 +41,7 @@ use crate::{
     register, scrub,
     serve::{self, GrantCache, KnownClaims, KnownFacts},
     settings::{self, Settings, SettingsError},
-    shared::{Shared, View},
+    shared::{LiveParams, Shared, View},
     sweep,
 };
 
@@ -301,7 +301,7 @@ impl Node {
             stop: watch::Sender::new(false),
             endpoint_ended: Notify::new(),
             chain: chain.id,
-            params: chain.params,
+            params: LiveParams::new(chain.params),
             options,
             key,
             endpoint,

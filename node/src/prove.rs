@@ -84,7 +84,7 @@ pub(crate) async fn prove_windows(shared: &Shared) {
 }
 
 async fn prove_window(shared: &Shared) {
-    let length = shared.params.epoch_ms.0;
+    let length = shared.params().epoch_ms.0;
     let mut backoff = Backoff::new((length / 64).clamp(10, 2_000), (length / 8).max(10));
     let (mut doubted, mut failures) = (false, 0);
     loop {
@@ -161,7 +161,7 @@ async fn attempt(shared: &Shared) -> Result<Proven, ProveError> {
     for (slot, leaf) in &picks {
         leaves.push(open(shared, slot, *leaf).await?);
     }
-    let length = shared.params.epoch_ms.0;
+    let length = shared.params().epoch_ms.0;
     let id = proof_id(&shared.key.id().0, epoch);
     let action = Action::Prove { epoch, leaves };
     let backoff = Backoff::new(100, (length / 8).clamp(100, 60_000));

@@ -59,7 +59,7 @@ pub(crate) fn look_at(shared: &Shared, row: Option<&NodeRow>) {
             missed: row.missed,
             in_row: row.missed_in_row,
             backing: row.backing(),
-            needs: row.needs(&shared.params),
+            needs: row.needs(&shared.params()),
         });
     }
     if row.is_none() && shared.settings().leaving {
@@ -137,10 +137,10 @@ async fn register(shared: &Shared) -> Result<Action, SubmitError> {
 /// Tells the operator what a registration costs if the node's account does not have it.
 async fn warn_if_poor(shared: &Shared, wanted: &Action, paid: Option<Amount>) {
     let account = AccountId::from(shared.key.id());
-    let bound = if paid.is_some() { Amount::ZERO } else { deposit(&shared.params, wanted) };
-    let capacity = capacity_deposit(&shared.params, shared.options.capacity);
+    let bound = if paid.is_some() { Amount::ZERO } else { deposit(&shared.params(), wanted) };
+    let capacity = capacity_deposit(&shared.params(), shared.options.capacity);
     let capacity = capacity.checked_sub(paid.unwrap_or(Amount::ZERO)).unwrap_or(Amount::ZERO);
-    let needed = [fee(&shared.params, wanted), bound, capacity]
+    let needed = [fee(&shared.params(), wanted), bound, capacity]
         .into_iter()
         .try_fold(Amount::ZERO, Amount::checked_add)
         .unwrap_or(capacity);

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,11 +13,12 @@ use symbolon_net::{Endpoint, Host, watch};
 use symbolon_protocol::{
     Amount, LedgerTime, Millis,
     id::ChainId,
-    ledger::{Params, transaction::Action},
+    ledger::{Params, rows::Chains, transaction::Action},
     wire::storage::RefusalCode,
 };
 use symbolon_store::Shards;
 use tokio::{sync::Notify, time::timeout};
+use tracing::debug;
 
 use crate::{
     admission::Admission,
@@ -40,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) options: NodeOptions,
     pub(crate) key: NodeKey,
     pub(crate) chain: ChainId,
-    pub(crate) params: Params,
+    pub(crate) params: LiveParams,
     pub(crate) endpoint: Endpoint,
     pub(crate) ledger: Ledger,
     pub(crate) host: Host,
@@ -258,7 +259,45 @@ impl View {
     }
 }
 
+/// The ledger's parameters. Motions change them, with an epoch.
+#[derive(Debug)]
+pub(crate) struct LiveParams {
+    now: Mutex<Arc<Params>>,
+    /// Whether they may have changed since they were read.
+    is_old: AtomicBool,
+}
+
+impl LiveParams {
+    pub(crate) fn new(params: Params) -> Self {
+        Self { now: Mutex::new(Arc::new(params)), is_old: AtomicBool::new(false) }
+    }
+}
+
 impl Shared {
+    /// The ledger's parameters, as of the last block that was followed.
+    pub(crate) fn params(&self) -> Arc<Params> {
+        self.params.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the ledger's own row says.
+    pub(crate) fn set_params(&self, params: Params) {
+        *self.params.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(params);
+        self.params.is_old.store(false, Ordering::Release);
+    }
+
+    /// Notes that the parameters may have changed, and reads them. If the ledger does not answer now, the next block tries
+    /// again: until then the node offers and pays what was right before.
+    pub(crate) async fn read_params(&self, have_changed: bool) {
+        if !self.params.is_old.fetch_or(have_changed, Ordering::AcqRel) && !have_changed {
+            return;
+        }
+        match self.ledger.row(Chains, &()).await {
+            Ok(Some(chain)) => self.set_params(chain.params),
+            Ok(None) => {}
+            Err(error) => debug!(%error, "the ledger does not say its parameters"),
+        }
+    }
+
     /// Waits until the node has to stop.
     pub(crate) async fn stopped(&self) {
         let mut stop = self.stop.subscribe();
@@ -287,7 +326,7 @@ impl Shared {
         // The ledger's time is only known while the node has seen its last block recently.
         let is_known = self.view.age_ms(tick_ms) <= self.options.limits.stale_ms;
         let latest = match self.view.block_ms() != LedgerTime::ZERO && is_known {
-            true => earliest.saturating_add(self.params.epoch_ms),
+            true => earliest.saturating_add(self.params().epoch_ms),
             false => LedgerTime::NEVER,
         };
         self.host.now_ms().within(earliest, latest)

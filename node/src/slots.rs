@@ -39,7 +39,7 @@ pub(crate) async fn picks(
     if shared.view.height() < chain.height {
         // The copy only lacks blocks that exist already. Wait for them.
         let mut height = shared.view.height_watch();
-        let patience = Duration::from_millis(shared.params.epoch_ms.0 / 4).min(CATCH_UP);
+        let patience = Duration::from_millis(shared.params().epoch_ms.0 / 4).min(CATCH_UP);
         let caught_up = height.wait_for(|height| chain.height <= *height);
         let caught_up = timeout(patience, caught_up).await.is_ok();
         debug!(caught_up, "waited for blocks");

@@ -77,7 +77,7 @@ async fn attempt(
                     head.header.height
                 }
             };
-            let valid_until = height.saturating_add(shared.params.validity_blocks_max);
+            let valid_until = height.saturating_add(shared.params().validity_blocks_max);
             signed.insert(shared.key.transaction(shared.chain, id, valid_until, action.clone()))
         }
     };

@@ -172,6 +172,8 @@ fn delivered() -> (MemoryState, Onions) {
             holder: PeerId([9; 32]),
             delivery: DeliveryKey { point: [0; 32], e: [0; 32], z: [0; 32] },
             amount: PRICE,
+            sale_fee_bp: 200,
+            custody_fee_bp: 100,
             state: OrderState::Delivered,
             ordered_ms: time_ms,
             access_until_ms: time_ms.saturating_add(Millis::DAY),

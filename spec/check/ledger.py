@@ -25,6 +25,8 @@ SHARD_MAX, LEAF, GIB = 64 << 20, 1024, 1 << 30
 ORDERS_MAX, PREVIEWS_MAX, FORGOTTEN_MAX, TURNS_MAX = 100, 1280, 2048, 128
 CHANGES_MAX, TURN_CHANGES_MAX, STEPS_MAX, LEAVING_MAX = 384, 128, 512, 1024
 TICKS, ONION = 4096, 65_536
+# The version of the rules of this page: the first one, and the only one that this checker knows.
+FIRST_RULES = 1
 KEPT_EPOCHS, LATE_BLOCKS = 100, 8
 PRICE_MAX, ENVELOPE = 10**18, 152
 GIVEN_MAX, COVERED_MAX, EVENTS_OF_ORDER = 16, 256, 69
@@ -33,7 +35,7 @@ CODES = {name: place for place, (_, name, _) in enumerate(TYPES["Status"][1])}
 CHAIN, POOLS, ACCOUNTS, SEEN, SEEN_UNTIL, HOLDS, NODES, SLOTS, JOINS, DEALS, DEALS_DUE, DEALS_OF, VAULTS, \
     LISTINGS, AWAIT, ORDERS, DUE, REVOCATIONS, ORDERS_OF, ROOTS, WINDOWS, LEAVES, LISTINGS_OF, \
     KEPT_UNTIL, DEGRADED, CARES, REPAIRS, SALES, MANDATES, DRAWS, ANSWERS, REDEMPTIONS, VALIDATORS, RANKS, \
-    DELEGATIONS, UNBONDINGS, PAST_SETS, DUTIES = range(1, 39)
+    DELEGATIONS, UNBONDINGS, PAST_SETS, DUTIES, MOTIONS, MOTIONS_DUE, VOICES, BALLOTS = range(1, 43)
 ROWS = {
     CHAIN: "Chain", POOLS: "Pools", ACCOUNTS: "Account", SEEN: "Seen", SEEN_UNTIL: "Nothing", HOLDS: "Hold",
     NODES: "Node", SLOTS: "Slot", JOINS: "Join", DEALS: "Deal", DEALS_DUE: "Nothing", DEALS_OF: "Nothing",
@@ -42,7 +44,7 @@ ROWS = {
     LISTINGS_OF: "Nothing", KEPT_UNTIL: "Nothing", DEGRADED: "Nothing", CARES: "Care", REPAIRS: "Repair",
     SALES: "Sold", MANDATES: "b16", DRAWS: "Draw", ANSWERS: "Answer", REDEMPTIONS: "Redemption",
     VALIDATORS: "ValidatorRow", RANKS: "Nothing", DELEGATIONS: "Delegation", UNBONDINGS: "Unbonding",
-    PAST_SETS: "PastSet", DUTIES: "Duties",
+    PAST_SETS: "PastSet", DUTIES: "Duties", MOTIONS: "Motion", MOTIONS_DUE: "Nothing", VOICES: "Voice", BALLOTS: "Ballot",
 }
 
 
@@ -100,20 +102,31 @@ RANGES = {
     "commission_max_bp": (0, BP), "commission_rise_bp": (0, BP), "turn_penalty": (0, PRICE_MAX),
     "turns_missed_max": (1, 1000), "jail_ms": (0, 30 * DAY_MS), "equivocation_penalty_bp": (0, BP),
     "unbonding_ms": (1000, 36_500 * DAY_MS), "validators_fee_bp": (0, BP),
+    "voting_epochs": (1, 1000), "lock_epochs": (1, 1000), "motion_deposit": (0, PRICE_MAX), "quorum_bp": (1000, BP),
+    "majority_bp": (5000, 9900), "veto_bp": (1000, BP),
 }
+
+
+# How each parameter may change, by name: from the table of the page.
+CHANGES = {row[1]: row[2] for row in map(layouts.cells, layouts.section("ledger.md", "changes").splitlines()) if row[0].isdigit()}
+
+
+def params_hold(params):
+    """Whether parameters are in their ranges and go together."""
+    for name, (least, most) in RANGES.items():
+        if not least <= params[name] <= most:
+            raise No(name)
+    if params["allowance_growth_bp"] > params["storage_fee_bp"]:
+        raise No("allowance_growth_bp")
+    is_play = params["faucet"] > 0 or params["validators_max"] == 0
+    if not is_play and params["trusting_ms"] >= params["unbonding_ms"]:
+        raise No("trusting_ms")
 
 
 def genesis(data):
     """The first rows of a ledger."""
     of = decode("Genesis", data)
-    for name, (least, most) in RANGES.items():
-        if not least <= of["params"][name] <= most:
-            raise No(name)
-    if of["params"]["allowance_growth_bp"] > of["params"]["storage_fee_bp"]:
-        raise No("allowance_growth_bp")
-    is_play = of["params"]["faucet"] > 0 or of["params"]["validators_max"] == 0
-    if not is_play and of["params"]["trusting_ms"] >= of["params"]["unbonding_ms"]:
-        raise No("trusting_ms")
+    params_hold(of["params"])
     validators_hold(of["validators"])
     if len(of["onions"]) != len(of["validators"]["members"]):
         raise No("Onions")
@@ -126,7 +139,7 @@ def genesis(data):
         "beacon": {"next_tick": 0, "value": ZERO, "onions": [
             {"number": 0, "own": 0, "layer": one["outermost"], "next_tick": 0, "next": one["next"]}
             for one in of["onions"]]},
-        "epoch_power": power(of["validators"]), "set_from": 0,
+        "epoch_power": power(of["validators"]), "set_from": 0, "rules": FIRST_RULES, "next_rules": None, "motions": 0,
     })
     state.put(POOLS, b"", dict.fromkeys((*POOLED, "issued"), 0))
     stake.found(state, of["params"], of)
@@ -370,10 +383,11 @@ WEIGHTS = {
     "RegisterNode": lambda action: 4, "OpenDeal": lambda action: 4 + action["terms"]["total"],
     "OpenVault": lambda action: 4, "List": lambda action: 8, "Order": lambda action: 4, "Revoke": lambda action: 1,
     "Redeem": lambda action: 1, "JoinValidators": lambda action: 4, "Delegate": lambda action: 1,
-    "Undelegate": lambda action: 1,
+    "Undelegate": lambda action: 1, "ProposeMotion": lambda action: 4, "CastBallot": lambda action: 1,
     "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]) if action["caretakers"] else 0,
 }
 NONE = lambda action: 0
+DUTY_ACTIONS = ["Prove", "PostRelease", "Acknowledge", "AnswerCell", "DeclareRules"]
 
 
 def care_weight(shards):
@@ -387,7 +401,7 @@ def fee_of(params, action):
     fee = params["fee_base"] + params["fee_byte"] * size + params["fee_check"] * units
     if kind == "Faucet":
         return 0
-    return part(fee, params["duty_fee_bp"]) if kind in ("Prove", "PostRelease", "Acknowledge", "AnswerCell") else fee
+    return part(fee, params["duty_fee_bp"]) if kind in DUTY_ACTIONS else fee
 
 
 def receivers(action):
@@ -436,6 +450,9 @@ class Block:
         epoch = chain["epoch"]
         self.count_time(parent_ms)
         self.reveal(facts["proposer"], facts["reveal"])
+        motion.begin(self, epoch < chain["epoch"])
+        if chain["rules"] > FIRST_RULES:
+            raise No("UnknownRules")
         stake.begin(self, facts, epoch < chain["epoch"])
         self.close_due(parent_ms)
         self.pick_previews()
@@ -497,6 +514,8 @@ class Block:
             there = row and row["operator"] == sender or self.state.has(DELEGATIONS, action["validator"] + sender)
         if kind == "Undelegate":
             there = self.state.has(UNBONDINGS, stake.unbonding_key(self, action["validator"], sender))
+        if kind == "CastBallot":
+            there = self.state.has(BALLOTS, big(action["motion"]) + action["validator"] + sender)
         weight = 0 if there else WEIGHTS.get(kind, NONE)(action)
         if kind == "SetCare" and action["caretakers"]:
             weight -= sum(care_weight(len(one["pads"])) for one in action["deals"]
@@ -656,7 +675,7 @@ class Block:
         """The nodes have given the listed cell: the bond of the complaint is theirs."""
         asked, reason = order["asked"], {"_": "complaint", "order": order_id}
         source = {"_": "hold", "hold": {"_": "complaint", "order": order_id}}
-        deal, left = self.state.get(DEALS, asked["deal"]), self.chain["params"]["complaint_bond"]
+        deal, left = self.state.get(DEALS, asked["deal"]), self.state.get(HOLDS, encode("HoldKey", source["hold"]))["amount"]
         each = left // len(asked["answered"])
         for index in asked["answered"]:
             shard = dict(kept_shards(deal)).get(index)
@@ -694,11 +713,11 @@ class Block:
     def settle(self, order_id, order, named):
         listing = self.state.get(LISTINGS, order["listing"])
         vault = self.state.get(VAULTS, listing["terms"]["vault"])
-        amount, params = order["amount"], self.chain["params"]
+        amount = order["amount"]
         hold = {"_": "order", "order": order_id}
         source, reason = {"_": "hold", "hold": hold}, {"_": "sale", "order": order_id}
-        fee = part(amount, params["sale_fee_bp"])
-        custody = part(amount, params["custody_fee_bp"])
+        fee = part(amount, order["sale_fee_bp"])
+        custody = part(amount, order["custody_fee_bp"])
         indexes = list(named) or [one["index"] for one in order["releases"]]
         present = vault["custodians"] if vault["dealing"] == order["dealing"] else []
         known = dict(enumerate(present, 1)) | {one["index"]: one["node"] for one in order["releases"]}
@@ -1037,6 +1056,7 @@ class Block:
             self.keep(self.now, {"_": "listing", "listing": listing_id})
 
     def remove_kept(self):
+        ballots = motion.BALLOTS_LEAVING
         for key in self.state.keys(KEPT_UNTIL)[:LEAVING_MAX]:
             if int.from_bytes(key[:8], "big") > self.now:
                 break
@@ -1056,6 +1076,10 @@ class Block:
                 if not self.state.keys(LISTINGS_OF, sold):
                     self.state.drop(SALES, sold)
                 self.give_back(row["seller"], 8)
+            elif what["_"] == "motion":
+                motion.leave(self, what["motion"])
+            elif what["_"] == "ballots":
+                ballots = motion.ballots_leave(self, key[:8], what["motion"], ballots)
             elif what["_"] == "redemption":
                 self.state.drop(REDEMPTIONS, what["once"])
                 self.give_back(what["once"], 1)
@@ -1108,6 +1132,8 @@ class Block:
             return action["amount"]
         if action["_"] in ("JoinValidators", "Delegate"):
             return action["amount"]
+        if action["_"] == "ProposeMotion":
+            return action["deposit"]
         if action["_"] == "Order":
             return action["price"]
         if action["_"] == "List":
@@ -2276,6 +2302,7 @@ def place_order(block, sender, action):
         block.state.put(ORDERS, order, {
             "listing": action["listing"], "buyer": sender, "holder": action["holder"], "delivery": action["delivery"],
             "amount": action["price"], "state": {"_": "paid"}, "ordered_ms": block.now,
+            **{name: chain["params"][name] for name in ("sale_fee_bp", "custody_fee_bp")},
             "access_until_ms": access_until, "due_ms": due, "dealing": block.state.get(VAULTS, terms["vault"])["dealing"],
             "releases": [], "asked": None, "given": 0, "refund": None,
         })
@@ -2512,10 +2539,11 @@ def set_root(block, sender, action):
 
 
 # Imported here, since it needs what stands above.
+import motion  # noqa: E402
 import stake  # noqa: E402
 
 ACTIONS = {
-    **stake.ACTIONS,
+    **stake.ACTIONS, **motion.ACTIONS,
     "Faucet": faucet, "Transfer": transfer, "RegisterNode": register_node, "OpenDeal": open_deal, "EndDeal": end_deal,
     "Prove": prove, "ExtendDeals": extend_deals, "PlaceShards": place_shards, "DeclareLost": declare_lost,
     "SetCare": set_care, "ClaimRepair": claim_repair, "CollectRepair": collect_repair,
@@ -2678,6 +2706,7 @@ def run_turns(case):
 
 VECTORS = {
     "ledger/last.json": run_last, "ledger/turns.json": run_turns, "ledger/stake.json": History,
+    "ledger/motions.json": History, "ledger/votes.json": History, "ledger/rules.json": History,
     "ledger/turns_missed.json": History, "ledger/equivocation.json": History,
     "ledger/light.json": run_light, "ledger/history.json": History, "ledger/accounts.json": History, "ledger/deals.json": History, "ledger/tables.json": History,
     "ledger/late.json": History, "ledger/chance.json": History,

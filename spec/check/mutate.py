@@ -30,7 +30,7 @@ import primitives  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 # In an order in which each needs only those before it.
-MODULES = ["codec", "identity", "content", "proof", "grant", "custody", "names", "layouts", "dispute", "wire", "ledger", "stake", "consensus",
+MODULES = ["codec", "identity", "content", "proof", "grant", "custody", "names", "layouts", "dispute", "wire", "ledger", "motion", "stake", "consensus",
            "wycheproof"]
 # Of the primitives, what is a rule of the pages; the rest is other people's mathematics.
 PRIMITIVE_RULES = {"signed", "small_order", "bech32m", "hpke_open"}

@@ -2,6 +2,7 @@
 
 import consensus
 import ledger
+import motion
 from ledger import BP, DUTIES, DELEGATIONS, ONION, PAST_SETS, RANKS, U32, U64, U128, UNBONDINGS, VALIDATORS, big, of_account, part
 from primitives import No
 
@@ -15,7 +16,7 @@ def new_row(operator, onion):
         "operator": operator, "peer": operator, "addresses": [], "commission_bp": 0, "raised_epoch": 0,
         "raised_from_bp": 0, "stake": 0, "shares": 0, "own_shares": 0, "unbonding": 0, "unbonding_shares": 0,
         "weight": 0, "state": {"_": "waiting"}, "ready_epoch": 0, "onion": onion, "own": 0, "joined": 0,
-        "turns": 0, "missed": 0, "blocks": 0, "signed": 0,
+        "turns": 0, "missed": 0, "blocks": 0, "signed": 0, "rules": ledger.FIRST_RULES,
     }
 
 
@@ -395,6 +396,8 @@ def undelegate(block, sender, action):
             block.give_back(sender, 1)
         else:
             block.state.put(DELEGATIONS, key + sender, {"shares": own - shares})
+        if sender != row["operator"]:
+            motion.took_back(block, key, sender, own - shares)
         for name, by in (("stake", -value), ("shares", -shares), ("unbonding", value), ("unbonding_shares", waiting)):
             row[name] += by
         put(block.state, block.chain["params"], key, row)

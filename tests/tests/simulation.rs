@@ -59,6 +59,8 @@ mod liars;
 mod mended;
 #[path = "simulation/money.rs"]
 mod money;
+#[path = "simulation/motions.rs"]
+mod motions;
 #[path = "simulation/names.rs"]
 mod names;
 #[path = "simulation/places.rs"]
@@ -181,6 +183,11 @@ fn the_whole_road() {
 #[test]
 fn a_network_with_fees() {
     repeat("a_network_with_fees", fees::fees);
+}
+
+#[test]
+fn parameters_change_under_those_who_store() {
+    repeat("parameters_change_under_those_who_store", motions::motions);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use symbolon_protocol::{
 };
 
 /// Files of ledgers, block by block. Most of what they try is refused.
-const HISTORIES: [&str; 17] = [
+const HISTORIES: [&str; 18] = [
     "history.json",
     "accounts.json",
     "chance.json",
@@ -49,10 +49,11 @@ const HISTORIES: [&str; 17] = [
     "claimants.json",
     "collateral.json",
     "equivocation.json",
+    "motions.json",
 ];
 
 /// The same of what comes by itself, with time: most of it is not refused.
-const COURSES: [&str; 10] = [
+const COURSES: [&str; 12] = [
     "answers.json",
     "faults.json",
     "lasting.json",
@@ -63,6 +64,8 @@ const COURSES: [&str; 10] = [
     "vaults.json",
     "stake.json",
     "turns_missed.json",
+    "votes.json",
+    "rules.json",
 ];
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -214,7 +217,8 @@ fn commit(parent: &SignedHeader, set: &Validators, last: LastCommit) -> Commit {
 /// The auditor's own books of validators, over blocks in which they join, miss their turns, lose and leave.
 #[test]
 fn the_auditor_follows_the_validators() {
-    for file in ["chance.json", "stake.json", "turns_missed.json", "equivocation.json"] {
+    let stakes = ["chance.json", "stake.json", "turns_missed.json", "equivocation.json"];
+    for file in stakes.into_iter().chain(["motions.json", "votes.json", "rules.json"]) {
         let (mut books, mut parent) = (None::<Auditor>, None::<(SignedHeader, Validators)>);
         let mut state = MemoryState::default();
         for vector in vectors(file).iter().filter(|vector| text(vector, "outcome") == "ok") {

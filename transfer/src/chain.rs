@@ -20,12 +20,10 @@ pub(crate) struct ChainSeen {
 }
 
 impl Network {
-    /// The ledger's parameters, which never change.
+    /// The ledger's parameters, as of a moment ago: motions may change them with an epoch. What is paid by older ones is
+    /// bounded by the `cost_max` of an action, and a fee that has grown is refused with the balance or paid as the ledger says.
     pub async fn params(&self) -> Result<Params, TransferError> {
-        match self.chain_seen() {
-            Some(seen) => Ok(seen.row.params),
-            None => Ok(self.chain_row().await?.params),
-        }
+        Ok(self.recent_chain().await?.params)
     }
 
     /// The ledger's own row, at most [`RECENT`] old. Asks the ledger if the cached row is older.

@@ -50,6 +50,8 @@ pub enum Kind {
     Partial = 15,
     /// A node's disk is empty, incomplete or another node's. Exit code 16.
     WrongDisk = 16,
+    /// The ledger's rules are newer than this program. Exit code 17.
+    OldProgram = 17,
     /// A signal ended it. Exit code 130, which a shell reports for Ctrl-C.
     Interrupted = 130,
     /// The reader closed the pipe. Exit code 141, which a shell reports for it.
@@ -58,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, by exit code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Internal,
         Self::Usage,
         Self::NotFound,
@@ -75,6 +77,7 @@ impl Kind {
         Self::Key,
         Self::Partial,
         Self::WrongDisk,
+        Self::OldProgram,
         Self::Interrupted,
         Self::ClosedPipe,
     ];

@@ -17,6 +17,7 @@ pub mod grant;
 pub mod identity;
 pub mod keep;
 pub mod market;
+pub mod motions;
 pub mod names;
 pub mod network;
 pub mod operator;
@@ -105,6 +106,10 @@ documents! {
     market::Orders,
     market::Preview,
     market::ViewersReady,
+    motions::BallotsCast,
+    motions::MotionMade,
+    motions::MotionShown,
+    motions::MotionsShown,
     names::Names,
     network::LedgerFounded,
     network::LedgerReady,

@@ -28,6 +28,7 @@ use crate::{
         Acknowledged, Bought, Detail, Disputed, Ended, ForSale, FreshPreview, Listings, OrderShown,
         Orders, Preview, ViewersReady,
     },
+    motions::{BallotsCast, MotionMade, MotionShown, MotionsShown},
     names::Names,
     network::{
         LedgerFounded, LedgerReady, LedgerStatus, MirrorReady, NetworkReady, NodeReady, Nodes,
@@ -53,9 +54,13 @@ fn of<T: JsonSchema>() -> Of {
     (name.expect("a path has a last part"), SchemaGenerator::subschema_for::<T>)
 }
 
-/// What the commands of validators print.
+/// What the commands of validators, and of those who vote, print.
 fn of_validators() -> Vec<(&'static str, Vec<Of>)> {
     vec![
+        ("gov-list", vec![of::<MotionsShown>()]),
+        ("gov-propose", vec![of::<MotionMade>()]),
+        ("gov-show", vec![of::<MotionShown>()]),
+        ("gov-vote", vec![of::<BallotsCast>()]),
         ("validator-join", vec![of::<ValidatorChanged>()]),
         ("validator-leave", vec![of::<ValidatorChanged>()]),
         ("validator-run", vec![of::<ValidatorReady>()]),

@@ -246,6 +246,7 @@ fn words(reason: &Reason) -> String {
             format!("validator {} signed two things that exclude each other", short(validator))
         }
         Reason::Reward { validator } => format!("fees, validator {}", short(validator)),
+        Reason::Motion { motion } => format!("motion {motion}"),
         Reason::Silent { node, order } => {
             format!("silence of custodian {} about order {}", short(node), short(order))
         }

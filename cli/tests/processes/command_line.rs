@@ -108,6 +108,11 @@ const VERBS: &[&[&str]] = &[
     &["validator", "unstake"],
     &["validator", "send"],
     &["validator", "status"],
+    &["gov"],
+    &["gov", "propose"],
+    &["gov", "vote"],
+    &["gov", "list"],
+    &["gov", "show"],
     &["status"],
     &["completions"],
 ];
@@ -141,14 +146,14 @@ fn the_specification_has_every_verb_and_every_exit_code() {
     let spec = fs::read_to_string(spec).unwrap();
     for verb in VERBS {
         // Verbs that only hold others have no document of their own.
-        if !["grant", "vault", "market", "order", "account", "node", "ledger", "validator"]
+        if !["grant", "vault", "market", "order", "account", "node", "ledger", "validator", "gov"]
             .contains(&verb.join(" ").as_str())
         {
             let heading = format!("### `{}`", verb.join(" "));
             assert!(spec.contains(&heading), "spec/cli.md lacks {heading}");
         }
     }
-    for number in (0..=16).chain([130, 141]) {
+    for number in (0..=17).chain([130, 141]) {
         assert!(spec.contains(&format!("| {number} | `")), "spec/cli.md lacks exit code {number}");
     }
 }
@@ -196,6 +201,10 @@ const BAD: &[(&[&str], i32, &str)] = &[
     (&["up", "--nodes", "0"], 2, "invalid value"),
     (&["ledger", "run", "--dir", "/nowhere/l", "--claim-epochs", "0"], 2, "1..=1000"),
     (&["ledger", "run", "--dir", "/nowhere/l", "--claim-epochs", "1001"], 2, "1..=1000"),
+    (&["gov", "propose", "params", "fee=1", "--why", "x"], 2, "there is no parameter fee"),
+    (&["gov", "propose", "params", "quorum_bp=much", "--why", "x"], 2, "a percentage"),
+    (&["gov", "vote", "1", "maybe"], 2, "invalid value"),
+    (&["gov", "vote", "1", "yes", "--dir", "/nowhere"], 3, "has no validator"),
     (&["care", "--off"], 2, "say of which files"),
     (&["sell", "x", "--price", "free"], 2, "invalid value"),
     (&["demo", "/nowhere/at/all"], 3, "there is no such file"),

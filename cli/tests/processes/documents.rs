@@ -259,6 +259,11 @@ fn validate(seen: &mut Seen, network: &Network) {
     seen.run(&home, &format!("account send {key} 20 --yes"));
     seen.run(&home, &format!("validator join --dir {dir} --stake 10"));
     seen.run(&home, "validator status");
+    let ledger = at("ledger");
+    seen.run(&home, "gov propose params jail_ms=5m --why peace --yes");
+    seen.run(&home, &format!("gov vote 1 yes --dir {ledger} --yes"));
+    seen.run(&home, &format!("gov show 1 --dir {ledger}"));
+    seen.run(&home, "gov list");
     seen.run(&home, &format!("validator unstake --dir {dir} 1"));
     seen.run(&home, &format!("validator leave --dir {dir}"));
     let other = "0f".repeat(32);

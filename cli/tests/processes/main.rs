@@ -18,6 +18,7 @@ mod lasting;
 mod leaving;
 mod market;
 mod mirror;
+mod motions;
 mod network;
 mod operator;
 mod people;

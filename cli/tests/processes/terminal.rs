@@ -50,6 +50,12 @@ impl Lines {
                 format!("--dir {folder}/many")
             }
             "validator send" => format!("--dir {folder}/many {} 1", "0".repeat(64)),
+            // Nothing of this is on a ledger of play money, or no motion is.
+            "gov propose params" => String::from("epoch_ms=5m --why none"),
+            "gov propose treasury" => String::from("bob 0 --why none"),
+            "gov propose rules" => String::from("2 --at-height 0 --why none"),
+            "gov vote" => String::from("1 yes"),
+            "gov show" => String::from("1"),
             "node run" => format!("--dir {folder}/ledger --capacity 1GiB"),
             "init" => String::from("--no-passphrase"),
             "restore" => format!("--from {folder}/nothing --no-passphrase"),
@@ -83,7 +89,7 @@ impl Lines {
             "account balance" | "account faucet" | "account history" | "account statement"
             | "audit" | "care" | "vault create" | "vault rotate" | "vault status" | "down"
             | "du" | "grant ls" | "id" | "ledger status" | "ls" | "market list" | "node status"
-            | "orders" | "status" | "validator status" => String::new(),
+            | "gov list" | "orders" | "status" | "validator status" => String::new(),
             new => panic!("say here how `symbolon {new}` is run"),
         }
     }

@@ -8,7 +8,7 @@ use symbolon_protocol::{
         admission::Signatures,
         block::{Block, Header, SignedHeader, transactions_root},
         commit::Commit,
-        execute::{self, Executed},
+        execute::{self, BlockError, Executed},
         last::check_last,
         transaction::Transaction,
     },
@@ -74,10 +74,16 @@ impl Executor {
         if check_last(parent, &committed_by, &header.facts, last).is_err() {
             return Ok(Judged::Invalid);
         }
-        let replay = || execute::replay_known(&rows, &header.facts, transactions, known);
+        let block = (&header.facts, transactions);
+        let replay = || execute::replay_known(&rows, block, known, self.known_rules);
         let replayed = guarded(replay);
-        let Some(Ok(executed)) = rows.checked(replayed)? else {
-            return Ok(Judged::Invalid);
+        let executed = match rows.checked(replayed)? {
+            Some(Ok(executed)) => executed,
+            // It may be good or bad: who does not know the rules cannot say.
+            Some(Err(error @ BlockError::UnknownRules { .. })) => {
+                return Err(self.no_block(&error));
+            }
+            Some(Err(_)) | None => return Ok(Judged::Invalid),
         };
         let expected = parent.next(header.facts, transactions, &executed);
         Ok(if expected == *header { Judged::Valid(executed) } else { Judged::Invalid })

@@ -43,7 +43,7 @@ impl Rows {
     /// Whether this node may claim now, as far as the rows say. The ledger decides.
     pub(super) fn is_free(&self, shared: &Shared) -> bool {
         let (me, epoch) = (shared.key.id(), shared.view.epoch());
-        let rests = u64::from(shared.params.claim_epochs);
+        let rests = u64::from(shared.params().claim_epochs);
         let claim = self.repair.as_ref().and_then(|repair| repair.claim.as_ref());
         let is_taken = claim.is_some_and(|claim| {
             claim.runs(epoch) || claim.claimant == me && epoch < claim.until.saturating_add(rests)
@@ -126,7 +126,8 @@ impl Rows {
     /// new node waits for the next bytes until it gives up.
     fn is_quick_enough(&self, shared: &Shared, shards: usize) -> bool {
         let Settings { send, receive, .. } = shared.settings();
-        let claim_ms = shared.params.epoch_ms.0.saturating_mul(shared.params.claim_epochs.into());
+        let claim_ms =
+            shared.params().epoch_ms.0.saturating_mul(shared.params().claim_epochs.into());
         let (read, sent) = (u64::from(self.deal.required), shards as u64);
         let length = self.deal.length;
         [(receive, read, CELL_BYTES as u64), (send, sent, BOUNDED_BYTES as u64)]

@@ -53,7 +53,7 @@ impl Held {
         let now_tick = shared.host.ticks_ms();
         if self.next_tick.is_none_or(|next| next <= now_tick) {
             self.vaults = all(shared).await?;
-            let every_ms = (shared.params.epoch_ms.0 / 2).clamp(LEAST_MS, MOST_MS);
+            let every_ms = (shared.params().epoch_ms.0 / 2).clamp(LEAST_MS, MOST_MS);
             self.next_tick = Some(now_tick.saturating_add(every_ms));
         }
         Ok(&self.vaults)

@@ -208,7 +208,7 @@ fn check_terms(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
     {
         return malformed("no shard has this length");
     }
-    if !(1..=shared.params.deal_epochs_max).contains(&terms.epochs) {
+    if !(1..=shared.params().deal_epochs_max).contains(&terms.epochs) {
         return malformed("no deal lasts that many epochs");
     }
     Ok(())
@@ -248,7 +248,7 @@ async fn check_balance(
 /// Checks that the ledger would give the node this shard, with all those that are not paid yet: it is covered, and not
 /// closed. Where nothing needs collateral, this asks no ledger.
 async fn check_cover(shared: &Shared, wanted: &Wanted) -> Result<(), Stop> {
-    let params = &shared.params;
+    let params = &shared.params();
     if collateral_for(params, Amount(u128::from(u64::MAX)), u64::MAX) == Amount::ZERO {
         return Ok(());
     }

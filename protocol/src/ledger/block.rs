@@ -16,7 +16,7 @@ use crate::{
         execute::Executed,
         last::LastCommit,
         params::ParamsError,
-        rows::HoldKey,
+        rows::{HoldKey, MotionState},
         signing,
         transaction::Transaction,
     },
@@ -231,6 +231,11 @@ choice! {
             /// Which validator.
             validator: AccountId,
         },
+        /// The deposit of a motion was placed, given back or forfeited, or the treasury paid what it says.
+        Motion = 20 {
+            /// Which motion.
+            motion: u64,
+        },
         /// A custodian kept silent about an order, and its buyer got nothing.
         Silent = 15 {
             /// Which custodian.
@@ -393,6 +398,18 @@ choice! {
         ValidatorBarred = 28 {
             /// The validator.
             validator: AccountId,
+        },
+        /// A motion was made: it is voted on now.
+        MotionMade = 29 {
+            /// Its number.
+            motion: u64,
+        },
+        /// A motion is voted on no longer, or has taken effect, or cannot.
+        MotionDecided = 30 {
+            /// Its number.
+            motion: u64,
+            /// How it stands now.
+            state: MotionState,
         },
     }
 }

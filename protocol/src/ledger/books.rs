@@ -14,12 +14,12 @@ use crate::{
         block::{Event, Place, Reason},
         commit::Validators,
         rows::{
-            Account, Accounts, Answers, AwaitBeacon, Cares, Chain, Chains, Deals, DealsDue,
-            DealsOf, Degraded, Delegations, Draws, DutiesTable, Hold, HoldKey, Holds, Joins,
-            KeptUntil, Leaves, Listings, ListingsOf, Mandates, Nodes, Orders, OrdersDue, OrdersOf,
-            PastSet, PastSets, Pools, PoolsTable, Ranks, Redemptions, Repairs, Revocations, Roots,
-            Sales, SeenTable, SeenUntil, Slots, Table, Unbondings, ValidatorsTable, Vaults,
-            Windows,
+            Account, Accounts, Answers, AwaitBeacon, Ballots, Cares, Chain, Chains, Deals,
+            DealsDue, DealsOf, Degraded, Delegations, Draws, DutiesTable, Hold, HoldKey, Holds,
+            Joins, KeptUntil, Leaves, Listings, ListingsOf, Mandates, Motions, MotionsDue, Nodes,
+            Orders, OrdersDue, OrdersOf, PastSet, PastSets, Pools, PoolsTable, Ranks, Redemptions,
+            Repairs, Revocations, Roots, Sales, SeenTable, SeenUntil, Slots, Table, Unbondings,
+            ValidatorsTable, Vaults, Voices, Windows,
         },
         state::{Overlay, State, StateExt, Update},
     },
@@ -73,7 +73,11 @@ no_money!(
     Delegations,
     Unbondings,
     PastSets,
-    DutiesTable
+    DutiesTable,
+    Motions,
+    MotionsDue,
+    Voices,
+    Ballots
 );
 
 /// The ledger during a block: the rows before it, and the changes.
@@ -437,6 +441,11 @@ impl<'a, S: State + ?Sized> Books<'a, S> {
     /// The fees that wait for the validators.
     pub(super) fn rewards(&self) -> Amount {
         self.pools.rewards
+    }
+
+    /// What the treasury has.
+    pub(super) fn treasury(&self) -> Amount {
+        self.pools.treasury
     }
 
     /// Time of the block.

@@ -19,8 +19,8 @@ use crate::{
         books::Books,
         collateral, order,
         rows::{
-            Answer, Answers, Asked, Deal, DealState, Deals, Hold, HoldKey, Listing, ListingState,
-            Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, Refund,
+            Answer, Answers, Asked, Deal, DealState, Deals, Hold, HoldKey, Holds, Listing,
+            ListingState, Listings, Nodes, Nothing, Order, OrderState, Orders, OrdersDue, Refund,
         },
         sale,
         state::State,
@@ -317,7 +317,7 @@ fn give<S: State + ?Sized>(books: &mut Books<'_, S>, id: OrderId, mut order: Ord
     let deal = books.get(Deals, &asked.deal).expect("checked to be there");
     let hold = HoldKey::Complaint { order: id };
     let (from, reason) = (Place::Hold { hold }, Reason::Complaint { order: id });
-    let bond = books.chain.params.complaint_bond;
+    let bond = books.get(Holds, &hold).expect("placed with the question").amount;
     let each = bond.fraction(1, asked.answered.len() as u64).unwrap_or(Amount::ZERO);
     let mut left = bond;
     for answered in &asked.answered {

@@ -27,7 +27,7 @@ use crate::{
         field::check_fields,
         kept,
         last::{self, LastError},
-        listing, lost, nodes, order, place, proving, redemption, revocation, root,
+        listing, lost, motion, nodes, order, place, proving, redemption, revocation, root,
         rows::{
             AwaitBeacon, Chain, Chains, DealsDue, Nothing, OrdersDue, PastSets, Seen, SeenTable,
             SeenUntil, Table,
@@ -91,6 +91,16 @@ pub enum BlockError {
         /// Their bytes.
         bytes: usize,
     },
+    /// The rules of this block are of a version that this software does not know.
+    #[error(
+        "the ledger's rules are of version {version} from this block on, and this software knows version {known}"
+    )]
+    UnknownRules {
+        /// The version in force.
+        version: u32,
+        /// The newest one that the software knows.
+        known: u32,
+    },
     /// A transaction after the block was full.
     #[error("the block was full before transaction {index}")]
     Full {
@@ -144,6 +154,7 @@ enum Effect {
     Node(nodes::Effect),
     Storage(storage::Effect),
     Stake(stake::Effect),
+    Motion(motion::Effect),
 }
 
 impl Effect {
@@ -157,6 +168,7 @@ impl Effect {
             Self::Listing(effect) => effect.spends(),
             Self::Dispute(effect) => effect.spends(books),
             Self::Stake(effect) => effect.spends(),
+            Self::Motion(effect) => effect.spends(),
             _ => Amount::ZERO,
         }
     }
@@ -191,6 +203,9 @@ pub fn genesis(genesis: &Genesis) -> Executed {
         beacon: Beacon::new(&genesis.onions),
         epoch_power: genesis.validators.power(),
         set_from: 0,
+        rules: motion::FIRST_RULES,
+        next_rules: None,
+        motions: 0,
     };
     let empty = MemoryState::default();
     let mut books = Books::genesis(&empty, chain);
@@ -228,6 +243,9 @@ pub fn next_due<S: State + ?Sized>(state: &S) -> Option<LedgerTime> {
     Some(order.map_or(due, |(order_ms, _)| order_ms.min(due)))
 }
 
+/// The newest version of the rules that this software knows.
+pub const RULES_VERSION: u32 = 1;
+
 /// Rows after which a block takes no more transactions. Every transaction changes at least two.
 const ROWS_FULL: usize = 4096;
 
@@ -251,6 +269,11 @@ pub struct BlockBuilder<'a, S: State + ?Sized> {
 impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
     /// Begins the next block: sets time and tick, then does everything that is due.
     pub fn new(state: &'a S, facts: &BlockInputs) -> Result<Self, BlockError> {
+        Self::knowing(state, facts, RULES_VERSION)
+    }
+
+    /// The same for software that knows the rules up to this version.
+    pub fn knowing(state: &'a S, facts: &BlockInputs, known: u32) -> Result<Self, BlockError> {
         let mut books = Books::open(state).ok_or(BlockError::NoGenesis)?;
         let chain = &mut books.chain;
         if facts.time_ms < chain.time_ms {
@@ -269,6 +292,11 @@ impl<'a, S: State + ?Sized> BlockBuilder<'a, S> {
         let epoch_before = books.chain.epoch;
         epoch::begin(&mut books);
         let is_new_epoch = epoch_before < books.chain.epoch;
+        motion::begin(&mut books, is_new_epoch);
+        let version = books.chain.rules;
+        if known < version {
+            return Err(BlockError::UnknownRules { version, known });
+        }
         stake::begin(&mut books, facts, is_new_epoch);
         order::overdue(&mut books, parent_ms);
         listing::pick_previews(&mut books, &values);
@@ -353,21 +381,22 @@ pub fn replay<S: State + ?Sized>(
     facts: &BlockInputs,
     transactions: &[Transaction],
 ) -> Result<Executed, BlockError> {
-    replay_known(state, facts, transactions, |_| Signatures::UNCHECKED)
+    replay_known(state, (facts, transactions), |_| Signatures::UNCHECKED, RULES_VERSION)
 }
 
-/// The same, for a validator that has checked signatures of some of the transactions before: `known` says of which.
+/// The same, for a validator that has checked signatures of some of the transactions before: `known` says of which. Its
+/// software knows the rules up to `version`.
 pub fn replay_known<S: State + ?Sized>(
     state: &S,
-    facts: &BlockInputs,
-    transactions: &[Transaction],
+    (facts, transactions): (&BlockInputs, &[Transaction]),
     known: impl Fn(&Transaction) -> Signatures,
+    version: u32,
 ) -> Result<Executed, BlockError> {
     let bytes = transactions.iter().map(|transaction| transaction.to_bytes().len()).sum();
     if BLOCK_BYTES_MAX < bytes {
         return Err(BlockError::TooLarge { bytes });
     }
-    let mut builder = BlockBuilder::new(state, facts)?;
+    let mut builder = BlockBuilder::knowing(state, facts, version)?;
     for (index, transaction) in transactions.iter().enumerate() {
         if !builder.fits(transaction, transaction.to_bytes().len()) {
             return Err(BlockError::Full { index });
@@ -534,6 +563,9 @@ fn validate_action<S: State + ?Sized>(
         | Action::ReportEquivocation { .. } => {
             stake::check(books, sender, action).map(Effect::Stake)
         }
+        Action::ProposeMotion { .. } | Action::CastBallot { .. } | Action::DeclareRules { .. } => {
+            motion::check(books, sender, action).map(Effect::Motion)
+        }
         Action::OpenVault { .. }
         | Action::RotateVault { .. }
         | Action::List { .. }
@@ -612,5 +644,6 @@ fn apply<S: State + ?Sized>(books: &mut Books<'_, S>, checked: Checked) {
         Effect::Node(effect) => nodes::apply(books, effect),
         Effect::Storage(effect) => storage::apply(books, effect),
         Effect::Stake(effect) => stake::apply(books, sender, effect),
+        Effect::Motion(effect) => motion::apply(books, sender, effect),
     }
 }

@@ -11,7 +11,9 @@ use crate::{
         block::{Place, Reason},
         books::Books,
         params::{BP, Params},
-        rows::{Accounts, Cares, Delegations, Draws, Nodes, Roots, Unbondings, ValidatorsTable},
+        rows::{
+            Accounts, Ballots, Cares, Delegations, Draws, Nodes, Roots, Unbondings, ValidatorsTable,
+        },
         stake,
         state::State,
         status::Status,
@@ -36,6 +38,8 @@ pub(super) const REDEMPTION: u64 = 1;
 pub(super) const DELEGATION: u64 = 1;
 pub(super) const UNBONDING: u64 = 1;
 const VALIDATOR: u64 = 4;
+pub(super) const MOTION: u64 = 4;
+pub(super) const BALLOT: u64 = 1;
 const ROOT: u64 = 8;
 
 /// The weight of a deal with so many shards: each has rows of its own.
@@ -84,6 +88,9 @@ pub fn units(action: &Action) -> u64 {
         | Action::RejoinValidators { .. }
         | Action::Delegate { .. }
         | Action::Undelegate { .. }
+        | Action::ProposeMotion { .. }
+        | Action::CastBallot { .. }
+        | Action::DeclareRules { .. }
         | Action::EndDeal { .. }
         | Action::DeclareLost { .. }
         | Action::CollectRepair { .. }
@@ -117,6 +124,8 @@ pub fn weight(action: &Action) -> u64 {
         Action::JoinValidators { .. } => VALIDATOR,
         Action::Delegate { .. } => DELEGATION,
         Action::Undelegate { .. } => UNBONDING,
+        Action::ProposeMotion { .. } => MOTION,
+        Action::CastBallot { .. } => BALLOT,
         Action::SetRoot { .. } => ROOT,
         Action::Faucet
         | Action::Transfer { .. }
@@ -133,6 +142,7 @@ pub fn weight(action: &Action) -> u64 {
         | Action::LeaveValidators { .. }
         | Action::RejoinValidators { .. }
         | Action::ReportEquivocation { .. }
+        | Action::DeclareRules { .. }
         | Action::Prove { .. }
         // The vault has its weight already.
         | Action::RotateVault { .. }
@@ -166,7 +176,8 @@ pub fn fee(params: &Params, action: &Action) -> Amount {
         Action::Prove { .. }
         | Action::PostRelease { .. }
         | Action::Acknowledge { .. }
-        | Action::AnswerCell { .. } => {
+        | Action::AnswerCell { .. }
+        | Action::DeclareRules { .. } => {
             let part = Amount(whole).fraction(u64::from(params.duty_fee_bp), BP);
             part.unwrap_or(Amount(whole))
         }
@@ -238,6 +249,9 @@ pub(super) fn bill<S: State + ?Sized>(
         }
         Action::Undelegate { validator, .. } => {
             books.has(Unbondings, &stake::unbonding_key(books, *validator, *sender))
+        }
+        Action::CastBallot { motion, validator, .. } => {
+            books.has(Ballots, &(*motion, (*validator, *sender)))
         }
         _ => false,
     };

@@ -17,13 +17,17 @@ use crate::{
     id::{AccountId, DealId, ListingId, NodeId, OrderId, PeerId, VaultId},
     ledger::{
         care::{CARED_DEALS_MAX, CARED_SHARDS_MAX, CARETAKERS_MAX},
+        changes::{CHANGES_MAX, ChangeError},
         extend::{EXTENDED_DEALS_MAX, EXTENDED_SHARDS_MAX},
         listing::COVERED_DEALS_MAX,
         lost::DECLARED_SHARDS_MAX,
+        motion::TEXT_BYTES_MAX,
         params::Params,
         place::PLACED_SHARDS_MAX,
         range::{Offer, OutOfRange, bond_min, check_epochs, within},
-        rows::{Access, Chain, Deals, Listings, Nodes, Orders, Terms, Vaults},
+        rows::{
+            Access, Chain, Deals, Listings, Measure, Nodes, Orders, ParamChange, Terms, Vaults,
+        },
         state::{State, StateExt},
         transaction::{Acceptance, Action, CaredDeal, DealTerms, LostShard},
         vault::own_among,
@@ -54,6 +58,9 @@ pub enum FieldFault {
         /// What it must be a multiple of.
         step: u64,
     },
+    /// A parameter that cannot change like this.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// A value that breaks a rule.
     #[error("{field} {what}")]
     Broken {
@@ -72,6 +79,7 @@ impl FieldFault {
             Self::OutOfRange(OutOfRange { field, .. })
             | Self::Uneven { field, .. }
             | Self::Broken { field, .. } => field,
+            Self::Change(_) => "changes",
         }
     }
 }
@@ -95,6 +103,8 @@ pub fn check_fields<S: State + ?Sized>(
         | Action::LeaveValidators { .. }
         | Action::RejoinValidators { .. }
         | Action::ReportEquivocation { .. }
+        | Action::CastBallot { .. }
+        | Action::DeclareRules { .. }
         | Action::Revoke { .. }
         | Action::Redeem { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(sender, to, *amount),
@@ -129,6 +139,7 @@ pub fn check_fields<S: State + ?Sized>(
         Action::ChangeValidator { addresses, commission_bp, .. } => {
             validator(addresses, *commission_bp, &chain.params)
         }
+        Action::ProposeMotion { measure, text, deposit } => motion(chain, measure, text, *deposit),
         Action::OpenVault { key, custodians, .. } => vault(key, custodians),
         Action::CoverListing { deals, .. } => {
             within("deals", deals.len() as u64, 1, COVERED_DEALS_MAX as u64)?;
@@ -185,6 +196,29 @@ fn validator(addresses: &[String], commission_bp: u16, params: &Params) -> Resul
     registration(addresses)?;
     let most = u64::from(params.commission_max_bp);
     Ok(within("commission_bp", u64::from(commission_bp), 0, most)?)
+}
+
+fn motion(chain: &Chain, measure: &Measure, text: &str, deposit: Amount) -> Result<(), FieldFault> {
+    within("text_bytes", text.len() as u64, 1, TEXT_BYTES_MAX as u64)?;
+    must(chain.params.motion_deposit <= deposit, "deposit", "is less than this ledger asks for")?;
+    match measure {
+        Measure::Params { changes } => param_changes(&chain.params, changes),
+        Measure::Pay { amount, .. } => {
+            must(*amount > Amount::ZERO, "amount", "is 0, it must be more")
+        }
+        Measure::Rules { version, .. } => must(
+            chain.rules < *version,
+            "version",
+            "is in force already, or an older one: it must be a later one",
+        ),
+    }
+}
+
+fn param_changes(params: &Params, changes: &[ParamChange]) -> Result<(), FieldFault> {
+    within("changes", changes.len() as u64, 1, CHANGES_MAX as u64)?;
+    let ascends = changes.is_sorted_by(|one, next| one.param < next.param);
+    must(ascends, "changes", "are not in the order of the parameters, each once")?;
+    Ok(params.changed(changes).map(|_| ())?)
 }
 
 fn deal(terms: &DealTerms, params: &Params) -> Result<(), FieldFault> {

@@ -10,7 +10,7 @@ use crate::{
     ledger::{
         books::Books,
         closing::DEAL_KEPT_EPOCHS,
-        fees, listing, order,
+        fees, listing, motion, order,
         params::Params,
         rows::{
             Kept, KeptUntil, ListingState, Listings, ListingsOf, Nothing, Orders, OrdersOf,
@@ -41,7 +41,7 @@ pub(super) fn keep<S: State + ?Sized>(books: &mut Books<'_, S>, end_ms: LedgerTi
 
 /// Removes what has been over for long enough, earliest first.
 pub(super) fn remove_due<S: State + ?Sized>(books: &mut Books<'_, S>) {
-    let now = books.now();
+    let (now, mut ballots) = (books.now(), motion::BALLOTS_LEAVING);
     for (key, _) in books.due(KeptUntil, &[KeptUntil::TAG], LEAVING_MAX, |key| key.0 <= now) {
         books.remove(KeptUntil, &key);
         match key.1 {
@@ -50,6 +50,10 @@ pub(super) fn remove_due<S: State + ?Sized>(books: &mut Books<'_, S>) {
             Kept::Revocation { link, by } => {
                 books.remove(Revocations, &(link, by));
                 fees::give_back(books, by, fees::REVOCATION);
+            }
+            Kept::Motion { motion } => motion::forget(books, motion),
+            Kept::Ballots { motion } => {
+                ballots -= motion::forget_ballots(books, key.0, motion, ballots);
             }
             Kept::Redemption { once } => {
                 books.remove(Redemptions, &once);

@@ -69,6 +69,8 @@ pub(super) fn check_order<S: State + ?Sized>(
         holder: *holder,
         delivery: delivery.clone(),
         amount: *price,
+        sale_fee_bp: books.chain.params.sale_fee_bp,
+        custody_fee_bp: books.chain.params.custody_fee_bp,
         state: OrderState::Paid,
         ordered_ms: now,
         access_until_ms,
@@ -210,9 +212,8 @@ fn settle<S: State + ?Sized>(
     assert!(open(order.state), "an order is settled once");
     let mut listing = books.get(Listings, &order.listing).expect("an order names a listing");
     let vault = books.get(Vaults, &listing.terms.vault).expect("a listing names a vault");
-    let params = &books.chain.params;
-    let fee = order.amount.part(params.sale_fee_bp);
-    let custody = order.amount.part(params.custody_fee_bp);
+    let fee = order.amount.part(order.sale_fee_bp);
+    let custody = order.amount.part(order.custody_fee_bp);
     let posted: Vec<u8> = order.releases.iter().map(|posted| posted.index).collect();
     let indexes = if named.is_empty() { &posted } else { named };
     // A custodian that is a node no longer has given up its part.

@@ -15,7 +15,7 @@ pub const WINDOW_MS_MAX: Millis = Millis::DAY.saturating_mul(365);
 pub const TRUSTING_MS_MAX: Millis = Millis::DAY.saturating_mul(36_500);
 
 record! {
-    /// The parameters of a ledger, fixed in its genesis.
+    /// The parameters of a ledger: its genesis has the first ones, and motions may change some of them.
     pub struct Params {
         /// Length of an epoch in milliseconds: every node proves once per epoch. 1 s to 30 days.
         pub epoch_ms: Millis,
@@ -106,6 +106,18 @@ record! {
         pub unbonding_ms: Millis,
         /// The part of the fees of transactions that validators share, in hundredths of a percent. 0 to 10000.
         pub validators_fee_bp: u16,
+        /// For how many epochs a motion is voted on. 1 to 1000.
+        pub voting_epochs: u32,
+        /// For how many epochs a motion that was passed waits before it takes effect. 1 to 1000.
+        pub lock_epochs: u32,
+        /// What a motion binds while it is voted on. 0 to 10^18.
+        pub motion_deposit: Amount,
+        /// The part of what may vote that must have voted, in hundredths of a percent. 1000 to 10000.
+        pub quorum_bp: u16,
+        /// A motion is passed by more than this part of those who did not abstain, in hundredths of a percent. 5000 to 9900.
+        pub majority_bp: u16,
+        /// More than this part of all who voted stops a motion by a veto, in hundredths of a percent. 1000 to 10000.
+        pub veto_bp: u16,
     }
 }
 
@@ -172,6 +184,12 @@ impl Params {
             equivocation_penalty_bp: 1_000,
             unbonding_ms: Millis(10 * 60_000),
             validators_fee_bp: 0,
+            voting_epochs: 5,
+            lock_epochs: 2,
+            motion_deposit: Amount::credits(10),
+            quorum_bp: 4_000,
+            majority_bp: 5_000,
+            veto_bp: 3_334,
         }
     }
 
@@ -230,8 +248,8 @@ impl Params {
         Ok(())
     }
 
-    /// The ranges of what is about validators.
-    fn validator_ranges(&self) -> [(&'static str, u64, u64, u64); 13] {
+    /// The ranges of what is about validators and motions.
+    fn validator_ranges(&self) -> [(&'static str, u64, u64, u64); 19] {
         let units = |amount: Amount| u64::try_from(amount.0).unwrap_or(u64::MAX);
         let month = Millis::DAY.saturating_mul(30).0;
         // A light client must not trust validators that have their stake back. Play money is no stake.
@@ -255,6 +273,14 @@ impl Params {
             ("unbonding_ms", self.unbonding_ms.0, 1000, TRUSTING_MS_MAX.0),
             ("validators_fee_bp", u64::from(self.validators_fee_bp), 0, BP),
             ("trusting_ms", self.trusting_ms.0, 0, trusting_max),
+            ("voting_epochs", u64::from(self.voting_epochs), 1, 1000),
+            // Without a lock, those who are against a motion could not leave before it takes effect.
+            ("lock_epochs", u64::from(self.lock_epochs), 1, 1000),
+            ("motion_deposit", units(self.motion_deposit), 0, PRICE_MAX),
+            // Less than a tenth of the stake never decides for all.
+            ("quorum_bp", u64::from(self.quorum_bp), 1000, BP),
+            ("majority_bp", u64::from(self.majority_bp), 5000, 9900),
+            ("veto_bp", u64::from(self.veto_bp), 1000, BP),
         ]
     }
 }

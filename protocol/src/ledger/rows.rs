@@ -258,6 +258,14 @@ tables! {
     PastSets = 37, u64 => PastSet;
     /// What the members of the set have done since the epoch began: one row. It is there while the set has several.
     DutiesTable = 38, () => Duties;
+    /// Motions, by number.
+    Motions = 39, u64 => Motion;
+    /// Motions that are voted on or wait to take effect, by the epoch in which that ends: `(epoch, number)`.
+    MotionsDue = 40, (u64, u64) => Nothing;
+    /// What a motion has of a validator: `(number, validator)`.
+    Voices = 41, (u64, AccountId) => Voice;
+    /// Ballots: `(number, (validator, account))`.
+    Ballots = 42, (u64, (AccountId, AccountId)) => Ballot;
 }
 
 record! {
@@ -269,6 +277,9 @@ record! {
 record! {
     /// The ledger's own row.
     pub struct Chain {
+        /// The version of the rules that is in force: the first field in every version, so that software of any version finds
+        /// it.
+        pub rules: u32,
         /// Its identity.
         pub id: ChainId,
         /// Its parameters.
@@ -297,16 +308,39 @@ record! {
         pub epoch_power: u64,
         /// The first height that the set commits.
         pub set_from: u64,
+        /// The version that follows, and from when on.
+        pub next_rules: Option<NextRules>,
+        /// How many motions there were: the number of the last one.
+        pub motions: u64,
     }
 }
 
 impl Chain {
+    /// The version of the rules that a chain row of any version says is in force.
+    #[must_use]
+    pub fn rules_of(row: &[u8]) -> Option<u32> {
+        row.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
     /// When the current epoch began. If the ledger has stood still since then, it is later by that time. So the epoch
     /// ends its whole length after this.
     #[must_use]
     pub fn epoch_started(&self) -> LedgerTime {
         let begin = self.params.epoch_ms.saturating_mul(self.epoch);
         self.time_ms.saturating_sub(self.counted_ms.saturating_sub(begin))
+    }
+}
+
+record! {
+    /// A version of the rules that is to be in force from a height on, if all validators know it then.
+    #[derive(Copy)]
+    pub struct NextRules {
+        /// The version.
+        pub version: u32,
+        /// The first height.
+        pub height: u64,
+        /// The motion that says so.
+        pub motion: u64,
     }
 }
 
@@ -398,6 +432,11 @@ choice! {
             /// The order.
             order: OrderId,
         },
+        /// The deposit of a motion that is voted on.
+        Motion = 6 {
+            /// Its number.
+            motion: u64,
+        },
     }
 }
 
@@ -426,6 +465,16 @@ choice! {
         Redemption = 4 {
             /// The one-time account of the voucher.
             once: AccountId,
+        },
+        /// A motion that was rejected, has taken effect, or cannot.
+        Motion = 5 {
+            /// Its number.
+            motion: u64,
+        },
+        /// The ballots of a motion that is voted on no longer.
+        Ballots = 6 {
+            /// The number of the motion.
+            motion: u64,
         },
     }
 }
@@ -530,6 +579,8 @@ record! {
         pub blocks: u64,
         /// How many of them it has signed.
         pub signed: u64,
+        /// The newest version of the rules that its software knows, as it says.
+        pub rules: u32,
     }
 }
 
@@ -547,6 +598,176 @@ record! {
     #[derive(Copy)]
     pub struct Unbonding {
         /// Its shares.
+        pub shares: u128,
+    }
+}
+
+choice! {
+    /// What a motion would change.
+    pub enum Measure {
+        /// Parameters.
+        Params = 1 {
+            /// Which, and their new values: ascending by number.
+            changes: Vec<ParamChange>,
+        },
+        /// The treasury pays.
+        Pay = 2 {
+            /// Whom.
+            to: AccountId,
+            /// How much.
+            amount: Amount,
+        },
+        /// Another version of the rules.
+        Rules = 3 {
+            /// Which.
+            version: u32,
+            /// The first height at which it is in force.
+            height: u64,
+        },
+    }
+}
+
+record! {
+    /// The new value of a parameter.
+    #[derive(Copy)]
+    pub struct ParamChange {
+        /// The parameter's place among the fields of `Params`, from 0.
+        pub param: u8,
+        /// The value.
+        pub value: u128,
+    }
+}
+
+choice! {
+    /// What a ballot says to a motion.
+    #[derive(Copy)]
+    pub enum Choice {
+        /// For it.
+        Yes = 1,
+        /// Against it.
+        No = 2,
+        /// Neither: it only counts as a vote.
+        Abstain = 3,
+        /// Against it, and its deposit is not to come back.
+        Veto = 4,
+    }
+}
+
+choice! {
+    /// Why a motion that was passed did not take effect.
+    #[derive(Copy)]
+    pub enum Failure {
+        /// A parameter would be out of its range, or may not change like this any more.
+        Params = 1,
+        /// The treasury has less than it was to pay.
+        Treasury = 2,
+        /// The height from which the rules were to change had passed.
+        Height = 3,
+        /// A validator of the set does not say that its software knows the version.
+        NotReady = 4,
+        /// That version or a later one is in force, or another motion has a version that waits for its height.
+        OtherRules = 5,
+    }
+}
+
+choice! {
+    /// How a motion stands.
+    #[derive(Copy)]
+    pub enum MotionState {
+        /// It is voted on.
+        Open = 1,
+        /// It was passed, and waits until it takes effect.
+        Passed = 2,
+        /// It was passed, and its version of the rules waits for its height.
+        Pending = 3,
+        /// It has taken effect.
+        Done = 4,
+        /// Too few were for it.
+        Rejected = 5,
+        /// Too few have voted.
+        NoQuorum = 6,
+        /// Too many have said that it should never have been made.
+        Vetoed = 7,
+        /// It was passed, and could not take effect.
+        Failed = 8 {
+            /// Why.
+            why: Failure,
+        },
+    }
+}
+
+record! {
+    /// What was voted, in the smallest unit of money; a founding validator's weight counts as the stake that gives as much
+    /// power.
+    #[derive(Copy, Default)]
+    pub struct Tally {
+        /// For it.
+        pub yes: u128,
+        /// Against it.
+        pub no: u128,
+        /// Neither.
+        pub abstain: u128,
+        /// Against it, with a veto.
+        pub veto: u128,
+        /// All that might have voted.
+        pub all: u128,
+    }
+}
+
+record! {
+    /// Something that validators, and those who stake on them, vote on.
+    pub struct Motion {
+        /// The account that made it.
+        pub proposer: AccountId,
+        /// What it would change.
+        pub measure: Measure,
+        /// Why, in its proposer's words.
+        pub text: String,
+        /// What was bound for it.
+        pub deposit: Amount,
+        /// The height at which it was made.
+        pub height: u64,
+        /// The epoch with which the vote ends.
+        pub closes: u64,
+        /// The epoch with which it takes effect, if it is passed.
+        pub effective: u64,
+        /// The quorum that it needs, as when it was made, in hundredths of a percent.
+        pub quorum_bp: u16,
+        /// The majority that it needs, likewise.
+        pub majority_bp: u16,
+        /// The veto that stops it, likewise.
+        pub veto_bp: u16,
+        /// How it stands.
+        pub state: MotionState,
+        /// What was voted, once the vote has ended.
+        pub tally: Option<Tally>,
+    }
+}
+
+record! {
+    /// What a motion has of a validator: the choice of its operator, and the shares of those who voted on their own.
+    #[derive(Copy, Default)]
+    pub struct Voice {
+        /// For the weight, the operator's stake, and the stake of all who did not vote.
+        pub operator: Option<Choice>,
+        /// Shares for the motion.
+        pub yes: u128,
+        /// Shares against it.
+        pub no: u128,
+        /// Shares that abstain.
+        pub abstain: u128,
+        /// Shares against it, with a veto.
+        pub veto: u128,
+    }
+}
+
+record! {
+    /// What one account said to a motion, for its stake on one validator.
+    #[derive(Copy)]
+    pub struct Ballot {
+        /// What it said.
+        pub choice: Choice,
+        /// Its shares that count; none of an operator, who speaks for the rest.
         pub shares: u128,
     }
 }
@@ -1235,6 +1456,10 @@ record! {
         pub delivery: DeliveryKey,
         /// The amount in escrow.
         pub amount: Amount,
+        /// The fee on the sale, as when it was ordered, in hundredths of a percent of the amount.
+        pub sale_fee_bp: u16,
+        /// The part of the custodians, likewise.
+        pub custody_fee_bp: u16,
         /// Its state.
         pub state: OrderState,
         /// The time of the order.

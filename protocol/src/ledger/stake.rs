@@ -18,6 +18,7 @@ use crate::{
         commit::Validators,
         evidence::Evidence,
         fees,
+        motion::{self, FIRST_RULES},
         params::Params,
         rows::{
             Delegation, Delegations, Nothing, PastSets, Ranks, Table, Unbonding, Unbondings,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 pub(super) use duty::begin;
-use shares::{part, part_up};
+pub(super) use shares::{part, part_up};
 
 /// The power of one validator at most: that of 128 is less than a third of the largest number.
 pub(super) const POWER_MAX: u64 = 1 << 55;
@@ -133,6 +134,7 @@ fn new_row(operator: AccountId, onion: OnionStart) -> ValidatorRow {
         missed: 0,
         blocks: 0,
         signed: 0,
+        rules: FIRST_RULES,
     }
 }
 
@@ -427,6 +429,7 @@ fn undelegate<S: State + ?Sized>(
     } else {
         books.put(Delegations, &(id, by), &Delegation { shares: left });
     }
+    motion::took_back(books, id, by, left);
     row.stake = row.stake.checked_sub(value).expect(CHECKED);
     row.shares = row.shares.checked_sub(shares).expect(CHECKED);
     row.unbonding = row.unbonding.checked_add(value).expect("no more than was issued");

@@ -55,6 +55,7 @@ statuses! {
     UnknownListing = 23, "no such listing";
     UnknownOrder = 24, "no such order";
     UnknownValidator = 51, "no such validator";
+    UnknownMotion = 55, "no such motion";
     NotYours = 25, "the sender may not do this: it is another account's";
     Exists = 26, "this id is taken by something else";
     RootMoved = 27, "the root record is at another version than the one it was to replace";
@@ -64,6 +65,9 @@ statuses! {
     CollateralTooLow = 46, "the node's collateral does not cover this";
     ValidatorClosed = 52, "the validator is not in a state for this: it is barred, or has left already, or nothing keeps it out, or its stake is lost";
     LastValidator = 53, "the ledger would be left without a validator";
+    MotionClosed = 56, "the motion is not voted on any more";
+    MotionsFull = 57, "as many motions are voted on or wait as there may be";
+    NothingNew = 58, "the ledger says the same already";
     // About the state those things are in.
     ListingEnded = 30, "the listing has ended";
     TermsChanged = 31, "price or licence differ from what was accepted";
@@ -117,6 +121,8 @@ impl Status {
                 | Self::UnknownValidator
                 | Self::ValidatorClosed
                 | Self::LastValidator
+                | Self::UnknownMotion
+                | Self::MotionsFull
                 | Self::NodeClosed
                 | Self::CollateralTooLow
                 | Self::NodeFull

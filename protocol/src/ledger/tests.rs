@@ -13,6 +13,7 @@ mod fees;
 mod fields;
 mod kept;
 mod lasting;
+mod motions;
 mod random;
 mod repairs;
 mod sales;

@@ -16,7 +16,7 @@ use crate::{
     ledger::{
         block::OnionStart,
         evidence::Evidence,
-        rows::{Access, PublicRef, Terms},
+        rows::{Access, Choice, Measure, PublicRef, Terms},
         signing,
     },
     proof::LeafProof,
@@ -291,6 +291,32 @@ choice! {
             /// The two statements.
             evidence: Box<Evidence>,
         },
+        /// Proposes that the rules or the treasury do something. Those with stake vote on it.
+        ProposeMotion = 47 {
+            /// What it would change.
+            measure: Measure,
+            /// Why, in the sender's words.
+            text: String,
+            /// What is bound while it is voted on. It goes to the treasury if too few vote, or by a veto.
+            deposit: Amount,
+        },
+        /// Says something to a motion, for the sender's stake on a validator; for a validator's operator, for all of it whose
+        /// owners say nothing.
+        CastBallot = 48 {
+            /// The motion's number.
+            motion: u64,
+            /// The validator.
+            validator: AccountId,
+            /// What.
+            choice: Choice,
+        },
+        /// Says which version of the rules a validator's software knows. Its operator may, and its own key.
+        DeclareRules = 49 {
+            /// The validator.
+            validator: AccountId,
+            /// The newest version.
+            version: u32,
+        },
         /// Opens a vault.
         OpenVault = 20 {
             /// Chosen by the sender: the vault's id follows from both.
@@ -454,6 +480,9 @@ impl Action {
             Self::Delegate { .. } => "Delegate",
             Self::Undelegate { .. } => "Undelegate",
             Self::ReportEquivocation { .. } => "ReportEquivocation",
+            Self::ProposeMotion { .. } => "ProposeMotion",
+            Self::CastBallot { .. } => "CastBallot",
+            Self::DeclareRules { .. } => "DeclareRules",
             Self::OpenVault { .. } => "OpenVault",
             Self::RotateVault { .. } => "RotateVault",
             Self::List { .. } => "List",

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt::Write};
 use symbolon_protocol::{
     describe::{Description, Field, Shape, words},
     id::IDS,
-    ledger::{Status, rows::TABLES},
+    ledger::{
+        Status,
+        changes::{Change, PARAMS},
+        rows::TABLES,
+    },
     limits,
 };
 
@@ -131,6 +135,16 @@ pub(crate) const PAGES: &[(&str, &str, &[&str])] = &[
             "ValidatorState",
             "Delegation",
             "Unbonding",
+            "Motion",
+            "Measure",
+            "ParamChange",
+            "Choice",
+            "MotionState",
+            "Failure",
+            "Tally",
+            "Voice",
+            "Ballot",
+            "NextRules",
             "PastSet",
             "Duties",
             "Duty",
@@ -159,6 +173,7 @@ pub(crate) fn blocks() -> Vec<(&'static str, &'static str, String)> {
     blocks.push(("wire.md", "identifiers", identifiers()));
     blocks.push(("wire.md", "limits", limits_table()));
     blocks.push(("ledger.md", "statuses", statuses()));
+    blocks.push(("ledger.md", "changes", changes()));
     blocks.push(("ledger.md", "tables", tables()));
     blocks
 }
@@ -225,6 +240,22 @@ fn identifiers() -> String {
          | `Amount` | 16 | Money: a `u128` in the smallest unit; a credit has 10^9 of them. |\n\
          | `Status` | 1 | The code of an outcome: ledger.md, Statuses. |\n",
     );
+    out
+}
+
+fn changes() -> String {
+    let mut out = String::from(
+        "| number | parameter | may change | what exists already |\n|---|---|---|---|\n",
+    );
+    for (number, param) in PARAMS.iter().enumerate() {
+        let how = match param.change {
+            Change::Freely => "within its range",
+            Change::Less => "only to less",
+            Change::NotZero => "within its range, neither from nor to 0",
+            Change::Never => "never",
+        };
+        writeln!(out, "| {number} | `{}` | {how} | {} |", param.name, param.existing).unwrap();
+    }
     out
 }
 

@@ -19,7 +19,7 @@ use symbolon_protocol::{
         },
         commit::{Validator, Validators},
         last::LastCommit,
-        rows::{Access, HoldKey},
+        rows::{Access, Failure, HoldKey, MotionState},
         transaction::{Acceptance, Action, DealTerms, Transaction},
     },
     preview::{Preview, PreviewCell},
@@ -126,6 +126,7 @@ fn places() -> Vec<Place> {
         Place::Account { account: ACCOUNT },
         Place::Hold { hold: HoldKey::Deal { deal: DEAL } },
         Place::Hold { hold: HoldKey::Order { order: ORDER } },
+        Place::Hold { hold: HoldKey::Motion { motion: 84 } },
         Place::Storage,
         Place::Repair,
         Place::Treasury,
@@ -152,6 +153,7 @@ fn reasons() -> Vec<Reason> {
         Reason::MissedTurn { validator: ACCOUNT },
         Reason::Equivocation { validator: ACCOUNT },
         Reason::Reward { validator: ACCOUNT },
+        Reason::Motion { motion: 84 },
     ]
 }
 
@@ -172,6 +174,9 @@ fn events() -> Vec<Event> {
         Event::WindowOpened { node: NODE, epoch: 21 },
         Event::ValidatorJailed { validator: ACCOUNT },
         Event::ValidatorBarred { validator: ACCOUNT },
+        Event::MotionMade { motion: 84 },
+        Event::MotionDecided { motion: 84, state: MotionState::Done },
+        Event::MotionDecided { motion: 84, state: MotionState::Failed { why: Failure::NotReady } },
     ]
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn of_command(arguments: &[String]) -> String {
             "account" => "balance",
             "market" => "list",
             "order" => "show",
-            "grant" | "ledger" | "node" | "validator" | "vault" => "",
+            "gov" | "grant" | "ledger" | "node" | "validator" | "vault" => "",
             verb if names.contains(verb) => return verb.to_owned(),
             _ => continue,
         };

@@ -72,6 +72,8 @@ fn order(state: OrderState) -> Order {
         holder: buyer().peer(),
         delivery: Decode::from_bytes(&[0; 96]).unwrap(),
         amount: Amount::credits(1),
+        sale_fee_bp: 0,
+        custody_fee_bp: 0,
         state,
         ordered_ms: LedgerTime::ZERO,
         access_until_ms: LedgerTime(1000),

@@ -1,12 +1,12 @@
 //! Parts of parts, without rounding in between: the product of two amounts has 256 bits.
 
 /// `amount * numerator / denominator`, rounded down. `None` if it exceeds its type, or by zero.
-pub(super) fn part(amount: u128, numerator: u128, denominator: u128) -> Option<u128> {
+pub(in crate::ledger) fn part(amount: u128, numerator: u128, denominator: u128) -> Option<u128> {
     divide(amount, numerator, denominator).map(|(quotient, _)| quotient)
 }
 
 /// The same, rounded up.
-pub(super) fn part_up(amount: u128, numerator: u128, denominator: u128) -> Option<u128> {
+pub(in crate::ledger) fn part_up(amount: u128, numerator: u128, denominator: u128) -> Option<u128> {
     let (quotient, rest) = divide(amount, numerator, denominator)?;
     quotient.checked_add(u128::from(rest > 0))
 }

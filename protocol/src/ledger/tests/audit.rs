@@ -12,12 +12,13 @@ use crate::{
     ledger::{
         DEAL_KEPT_EPOCHS, kept_ms,
         rows::{
-            Accounts, Answers, Cares, Chains, Deal, DealState, Deals, DealsDue, DealsOf, Degraded,
-            Delegations, Draws, DutiesTable, HoldKey, Holds, Joins, Kept, KeptUntil, Leaves,
-            Listing, ListingState, Listings, ListingsOf, Mandates, Node, Nodes, Order, OrderState,
-            Orders, OrdersDue, OrdersOf, PoolsTable, Ranks, Redemptions, Repairs, Revocations,
-            Roots, Sales, SeenTable, SeenUntil, Slot, Slots, Table, Unbondings, ValidatorRow,
-            ValidatorState, ValidatorsTable, Vaults, Windows,
+            Accounts, Answers, Ballots, Cares, Chains, Choice, Deal, DealState, Deals, DealsDue,
+            DealsOf, Degraded, Delegations, Draws, DutiesTable, HoldKey, Holds, Joins, Kept,
+            KeptUntil, Leaves, Listing, ListingState, Listings, ListingsOf, Mandates, MotionState,
+            Motions, MotionsDue, Node, Nodes, Order, OrderState, Orders, OrdersDue, OrdersOf,
+            PoolsTable, Ranks, Redemptions, Repairs, Revocations, Roots, Sales, SeenTable,
+            SeenUntil, Slot, Slots, Table, Unbondings, ValidatorRow, ValidatorState,
+            ValidatorsTable, Vaults, Voice, Voices, Windows,
         },
         sheet,
         state::{MemoryState, State, StateExt},
@@ -47,6 +48,7 @@ pub(super) fn audit(state: &MemoryState) {
     audit_collateral(state);
     audit_sales(state);
     audit_stake(state);
+    audit_motions(state);
 }
 
 /// Slot tables are dense, agree with the deals, and add up to the node rows.
@@ -152,6 +154,11 @@ fn audit_holds(state: &MemoryState) {
     for (id, order) in rows(state, Orders) {
         let hold = holds.remove(&Holds::key(&HoldKey::Complaint { order: id }));
         assert_eq!(hold.is_some(), order.asked.is_some());
+    }
+    for (id, motion) in rows(state, Motions) {
+        let hold = holds.remove(&Holds::key(&HoldKey::Motion { motion: id }));
+        let is_open = motion.state == MotionState::Open;
+        assert_eq!(hold.map(|hold| hold.amount), is_open.then_some(motion.deposit));
     }
     for (id, listing) in rows(state, Listings) {
         let hold = holds.remove(&Holds::key(&HoldKey::Listing { listing: id }));
@@ -313,6 +320,14 @@ fn audit_kept(state: &MemoryState) {
     for (once, row) in rows(state, Redemptions) {
         assert_eq!(until(Kept::Redemption { once }), Some(after(row.until_ms)));
     }
+    let ballots: BTreeSet<u64> = rows(state, Ballots).into_iter().map(|(key, _)| key.0).collect();
+    for (motion, row) in rows(state, Motions) {
+        let runs =
+            matches!(row.state, MotionState::Open | MotionState::Passed | MotionState::Pending);
+        assert_eq!(until(Kept::Motion { motion }).is_none(), runs);
+        let leaves = until(Kept::Ballots { motion }).is_some();
+        assert_eq!(leaves, row.state != MotionState::Open && ballots.contains(&motion));
+    }
     assert!(kept.is_empty(), "what is not there cannot leave: {kept:?}");
 }
 
@@ -332,6 +347,8 @@ fn audit_deposits(state: &MemoryState) {
         + count(rows(state, Revocations).len() + rows(state, Redemptions).len(), 1)
         + count(rows(state, Roots).len(), 8)
         + count(rows(state, Delegations).len() + rows(state, Unbondings).len(), 1)
+        + count(rows(state, Motions).len(), 4)
+        + count(rows(state, Ballots).len(), 1)
         // Founding validators have paid for no row.
         + count(rows(state, ValidatorsTable).iter().filter(|(_, row)| row.joined > 0).count(), 4);
     let params = state.get(Chains, &()).unwrap().params;
@@ -344,6 +361,51 @@ fn audit_deposits(state: &MemoryState) {
     assert_eq!(state.get(PoolsTable, &()).unwrap().deposits, Amount(due));
     let bound = rows(state, Accounts).iter().map(|(_, account)| account.deposits.0).sum::<u128>();
     assert_eq!(bound, due, "each account knows its own");
+}
+
+/// Open motions are due once, and what they count is what the ballots say, whose shares their owners have.
+fn audit_motions(state: &MemoryState) {
+    let chain = state.get(Chains, &()).unwrap();
+    let mut due: BTreeSet<_> = rows(state, MotionsDue).into_iter().map(|(key, _)| key).collect();
+    assert!(due.len() <= 16);
+    let mut voices: BTreeMap<_, Voice> = BTreeMap::new();
+    for ((motion, (validator, account)), ballot) in rows(state, Ballots) {
+        let row = state.get(ValidatorsTable, &validator).unwrap();
+        let voice = voices.entry((motion, validator)).or_default();
+        if account == row.operator {
+            assert_eq!(ballot.shares, 0, "an operator speaks for the rest");
+            voice.operator = Some(ballot.choice);
+        }
+        let own = state.get(Delegations, &(validator, account)).map_or(0, |part| part.shares);
+        let is_open = state.get(Motions, &motion).unwrap().state == MotionState::Open;
+        assert!(ballot.shares <= own || account == row.operator || !is_open);
+        *match ballot.choice {
+            Choice::Yes => &mut voice.yes,
+            Choice::No => &mut voice.no,
+            Choice::Abstain => &mut voice.abstain,
+            Choice::Veto => &mut voice.veto,
+        } += ballot.shares;
+    }
+    let counted: BTreeMap<_, Voice> = rows(state, Voices).into_iter().collect();
+    for (number, row) in rows(state, Motions) {
+        assert!(number <= chain.motions);
+        let until = match row.state {
+            MotionState::Open => Some(row.closes),
+            MotionState::Passed => Some(row.effective),
+            _ => None,
+        };
+        assert!(until.is_none_or(|until| due.remove(&(until, number))));
+        assert_eq!(row.tally.is_some(), row.state != MotionState::Open);
+        let waits = chain.next_rules.is_some_and(|next| next.motion == number);
+        assert_eq!(waits, row.state == MotionState::Pending);
+        if row.state == MotionState::Open {
+            let of = |all: &BTreeMap<(u64, _), Voice>| -> Vec<_> {
+                all.iter().filter(|one| one.0.0 == number).map(|(key, one)| (*key, *one)).collect()
+            };
+            assert_eq!(of(&counted), of(&voices));
+        }
+    }
+    assert!(due.is_empty(), "motions that are due and not there: {due:?}");
 }
 
 /// What stands for the bytes of nodes is in its pool, and what was forfeited is in holds.

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{
     evidence::{Evidence, KEEPERS, all_shards, goods_terms, sale_of, store_goods},
-    world::{World, account, listing_id, node, opening, order_id, strangers},
+    motions::{self, propose, vote},
+    world::{AUTHORITY, World, account, listing_id, node, opening, order_id, strangers},
 };
 use crate::{
     amount::Amount,
@@ -18,12 +19,14 @@ use crate::{
         block::Event,
         dispute::GIVEN_MAX,
         rows::{
-            Answers, HoldKey, Holds, Listing, ListingState, Listings, Nodes, Order, OrderState,
-            Orders, Refund,
+            Answers, Choice, HoldKey, Holds, Listing, ListingState, Listings, Nodes, Order,
+            OrderState, Orders, Refund,
         },
+        sheet,
         state::StateExt,
         transaction::Action,
     },
+    time::Millis,
 };
 
 const SELLER: u8 = 1;
@@ -286,6 +289,32 @@ fn the_cell_s_own_node_answers_for_all() {
     case.world.wait(3_000);
     assert_eq!(case.order().state, OrderState::Settled);
     assert_eq!(case.answer(2), Status::OrderClosed);
+}
+
+#[test]
+fn a_complaint_keeps_its_bond_when_a_motion_changes_it() {
+    let slow = Params {
+        delivery_ms: Millis(40_000),
+        voting_epochs: 1,
+        lock_epochs: 1,
+        motion_deposit: Amount(1_000),
+        ..params()
+    };
+    let mut case = Case::with(Goods::honest(LENGTH), slow, [9; 32]);
+    let treasury = sheet(&case.world.state).unwrap().pools.treasury;
+    case.world.must(OTHER, propose(motions::params(&[("complaint_bond", 5)])));
+    case.world.must(AUTHORITY, vote(1, AUTHORITY, Choice::Yes));
+    case.world.next_epoch();
+    let mut case = case.delivered();
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    case.world.next_epoch();
+    assert_eq!(case.world.chain().params.complaint_bond, Amount(5));
+    assert_eq!(case.answer(1), Status::Applied);
+    assert_eq!(case.world.balance(112), 1_000, "what was bound");
+    assert_eq!(sheet(&case.world.state).unwrap().pools.treasury, treasury);
+    assert_eq!(case.complain(case.unavailable(1)), Status::Applied);
+    assert_eq!(case.answer(1), Status::Applied);
+    assert_eq!(case.world.balance(112), 1_005);
 }
 
 #[test]

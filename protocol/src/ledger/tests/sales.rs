@@ -3,21 +3,24 @@
 use std::{vec, vec::Vec};
 
 use super::{
+    motions::{self, propose, vote},
     seller::{capsule, link, list, listing_terms, mandate, vault_id},
     world::{
-        self, GOODS, World, account, chain_id, deal_id, listing_id, opening, order_id, register,
+        self, AUTHORITY, GOODS, World, account, chain_id, deal_id, listing_id, opening, order_id,
+        register,
     },
 };
 use crate::{
+    amount::Amount,
     custody::VaultKey,
     grant::{self, Caveat, ability, market_audience},
     id::{DealId, Hash, ObjectId, Opening, OrderId, PeerId},
     ledger::{
-        Status,
+        Params, Status,
         block::Event,
         deal_cost,
         execute::next_due,
-        rows::{Deals, HoldKey, Holds, Listings, OrderState, Orders, Split, Vaults},
+        rows::{Choice, Deals, HoldKey, Holds, Listings, OrderState, Orders, Split, Vaults},
         state::StateExt,
         transaction::{Action, DealTerms},
     },
@@ -33,7 +36,11 @@ const PRICE: u128 = 10_007;
 const FAUCET: u128 = 10_000_000_000;
 
 fn opened() -> World {
-    let mut world = World::new();
+    opened_with(world::params())
+}
+
+fn opened_with(params: Params) -> World {
+    let mut world = World::with(params);
     world.fund(&[SELLER, BUYER]);
     world.nodes(&NODES);
     let vault = world.vault(SELLER, 2, &NODES);
@@ -67,6 +74,38 @@ fn shares(world: &World) -> [u128; 6] {
     let [thirty, thirty_one, first, second, third] =
         [30, 31, 111, 112, 113].map(|number| world.balance(number));
     [seller, thirty, thirty_one, first, second, third]
+}
+
+#[test]
+fn an_order_keeps_the_fees_with_which_it_was_made() {
+    let slow = Params {
+        delivery_ms: Millis(30_000),
+        voting_epochs: 1,
+        lock_epochs: 1,
+        motion_deposit: Amount(1_000),
+        ..world::params()
+    };
+    let mut world = opened_with(slow);
+    world.sell(SELLER, LISTING, PRICE);
+    let changes = motions::params(&[("sale_fee_bp", 1_000), ("custody_fee_bp", 0)]);
+    world.must(SELLER, propose(changes));
+    world.must(AUTHORITY, vote(1, AUTHORITY, Choice::Yes));
+    world.next_epoch();
+    let order = world.order(ORDER, LISTING, PRICE);
+    world.must(BUYER, order);
+    world.next_epoch();
+    assert_eq!(world.chain().params.sale_fee_bp, 1_000);
+    let treasury = |world: &World| crate::ledger::sheet(&world.state).unwrap().pools.treasury.0;
+    let before = treasury(&world);
+    world.must(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![1, 3] });
+    assert_eq!(treasury(&world) - before, 200);
+    assert_eq!([111, 113].map(|number| world.balance(number)), [50, 50]);
+    let order = world.order(ORDER + 1, LISTING, PRICE);
+    world.must(BUYER, order);
+    let again = Action::Acknowledge { order: order_id(ORDER + 1), custodians: vec![1, 3] };
+    world.must(BUYER, again);
+    assert_eq!(treasury(&world) - before, 200 + 1_000);
+    assert_eq!([111, 113].map(|number| world.balance(number)), [50, 50]);
 }
 
 #[test]

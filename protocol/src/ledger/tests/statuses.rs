@@ -3,6 +3,7 @@
 use std::{slice, string::String, vec, vec::Vec};
 
 use super::{
+    motions::{self, declare, pay, propose, vote},
     seller::{list, listing_terms, public_ref},
     stake::{delegate, join, leave, staked, undelegate},
     world::{
@@ -16,7 +17,7 @@ use crate::{
     ledger::{
         Status,
         execute::Pushed,
-        rows::{Redemptions, Roots},
+        rows::{Choice, Redemptions, Roots},
         state::StateExt,
         transaction::{Action, LostShard, Transaction},
     },
@@ -56,6 +57,7 @@ const CASES: &[Case] = &[
         funded().act(BUYER, Action::Acknowledge { order: order_id(ORDER), custodians: vec![] })
     }),
     (Status::UnknownValidator, || staked().act(1, delegate(21, 5))),
+    (Status::UnknownMotion, || motions::begun().act(AUTHORITY, vote(1, AUTHORITY, Choice::Yes))),
     (Status::NotYours, || stored().act(BUYER, Action::EndDeal { deal: deal_id(DEAL) })),
     (Status::Exists, exists),
     (Status::RootMoved, || funded().act(SELLER, set_root(1, 512))),
@@ -91,6 +93,18 @@ const CASES: &[Case] = &[
         world.act(1, leave(21))
     }),
     (Status::LastValidator, || staked().act(AUTHORITY, leave(AUTHORITY))),
+    (Status::MotionClosed, || {
+        let mut world = motions::begun();
+        world.must(1, propose(pay(1, 1)));
+        motions::run(&mut world, 1);
+        world.act(AUTHORITY, vote(1, AUTHORITY, Choice::Yes))
+    }),
+    (Status::MotionsFull, || {
+        let mut world = motions::begun();
+        let made = (0..17).map(|_| world.act(1, propose(pay(1, 1))));
+        made.last().unwrap()
+    }),
+    (Status::NothingNew, || motions::begun().act(AUTHORITY, declare(AUTHORITY, 1))),
     (Status::ListingEnded, || {
         let mut world = listed();
         world.must(SELLER, Action::EndListing { listing: listing_id(LISTING) });

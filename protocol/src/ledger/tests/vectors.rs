@@ -45,6 +45,7 @@ mod kept;
 mod last;
 mod lasting;
 mod light;
+mod motions;
 mod repairs;
 mod sales;
 mod stake;
@@ -93,6 +94,9 @@ fn the_files_are_what_the_rules_say() {
         ("stake", stake::write),
         ("turns_missed", stake::write_turns),
         ("equivocation", stake::write_equivocation),
+        ("motions", motions::write),
+        ("votes", motions::write_votes),
+        ("rules", motions::write_rules),
     ] {
         let mut writer = Writer::new();
         write(&mut writer);
@@ -696,7 +700,7 @@ fn prices() -> Vec<Value> {
 /// A parameter, how it is set, and its range.
 type Range = (&'static str, fn(&mut Params, u64), u64, u64);
 
-fn validator_ranges() -> [Range; 12] {
+fn validator_ranges() -> [Range; 18] {
     let (month, price) = (30 * 86_400_000, 1_000_000_000_000_000_000);
     [
         ("validators_max", |of, value| of.validators_max = small(value), 0, 128),
@@ -716,6 +720,12 @@ fn validator_ranges() -> [Range; 12] {
         ),
         ("unbonding_ms", |of, value| of.unbonding_ms = Millis(value), 1000, TRUSTING_MS_MAX.0),
         ("validators_fee_bp", |of, value| of.validators_fee_bp = small(value), 0, 10_000),
+        ("voting_epochs", |of, value| of.voting_epochs = value.try_into().unwrap(), 1, 1000),
+        ("lock_epochs", |of, value| of.lock_epochs = value.try_into().unwrap(), 1, 1000),
+        ("motion_deposit", |of, value| of.motion_deposit = Amount(value.into()), 0, price),
+        ("quorum_bp", |of, value| of.quorum_bp = small(value), 1000, 10_000),
+        ("majority_bp", |of, value| of.majority_bp = small(value), 5000, 9900),
+        ("veto_bp", |of, value| of.veto_bp = small(value), 1000, 10_000),
     ]
 }
 

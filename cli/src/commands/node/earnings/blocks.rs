@@ -55,7 +55,10 @@ fn take(found: &mut FromBlocks, (height, time_ms): (u64, u64), event: &Event, id
         (Place::Hold { hold }, Reason::Collateral { node }) if node == id => {
             let deal = match hold {
                 HoldKey::Deal { deal } | HoldKey::Repair { deal } => Some(deal.into()),
-                HoldKey::Order { .. } | HoldKey::Listing { .. } | HoldKey::Complaint { .. } => None,
+                HoldKey::Order { .. }
+                | HoldKey::Listing { .. }
+                | HoldKey::Complaint { .. }
+                | HoldKey::Motion { .. } => None,
             };
             found.forfeited.push(Forfeit { deal, height, time_ms, amount });
         }
