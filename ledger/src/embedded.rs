@@ -50,6 +50,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::LedgerError,
     executor::{EPOCHS_KEPT, Executor, File, Replica},
+    figures::{Counts, Figures},
     port::Outcome,
     serve::Engine,
 };
@@ -86,6 +87,8 @@ pub struct Together {
     pub salt: Option<[u8; 32]>,
     /// How a ledger begins that several found; `None` if this machine founds a new one alone.
     pub founding: Option<Genesis>,
+    /// Whether the folder is a copy of one with which this key may have signed more since. Then the machine does not vote.
+    pub is_copy: bool,
 }
 
 /// What a machine with this key says of itself to those with whom it founds a ledger.
@@ -118,6 +121,7 @@ pub struct Embedded {
     replica: Replica,
     queue: Queue,
     mesh: Option<Mesh>,
+    counts: Arc<Counts>,
     // Why the engine has stopped by itself. It closes when the engine, which holds the sender, has ended.
     stopped: watch::Receiver<Option<LedgerError>>,
 }
@@ -181,6 +185,10 @@ impl Embedded {
             Ok((maker, contents.chain))
         };
         let (maker, chain) = host.blocking(opening).await?;
+        let is_copy = together.as_ref().is_some_and(|(_, together)| together.is_copy);
+        if is_copy && chain.validators.only().is_none() {
+            return Err(LedgerError::Copied);
+        }
         let is_able = match together {
             Some(_) => chain.validators.power_of(&maker.own()) != 0,
             None => chain.validators.only() == Some(maker.own()),
@@ -191,7 +199,8 @@ impl Embedded {
             return Err(LedgerError::WrongKey { validators });
         }
         let replica = maker.executor.replica().clone();
-        let (queue, lanes) = Queue::new(replica.clone());
+        let counts = maker.counts.clone();
+        let (queue, lanes) = Queue::new(replica.clone(), counts.clone());
         let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(None);
         let chain = chain.id;
@@ -209,13 +218,19 @@ impl Embedded {
             }
             drop(done);
         });
-        Ok(Self { chain, replica, queue, mesh, stopped })
+        Ok(Self { chain, replica, queue, mesh, counts, stopped })
     }
 
     /// The validators with which this machine is connected.
     #[must_use]
     pub fn connected(&self) -> BTreeSet<PeerId> {
         self.mesh.as_ref().map(Mesh::connected).unwrap_or_default()
+    }
+
+    /// What the engine has counted since its start.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.counts.read()
     }
 
     /// The ledger's id.

@@ -57,6 +57,9 @@ pub enum LedgerError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder is a copy, and does not say what this validator has signed since it was made.
+    #[error("the folder of this validator is a copy: it may have signed more than the folder says")]
+    Copied,
     /// A mirror has passed a transaction on, and has not reached the block of its outcome in time.
     #[error("the mirror has not reached block {height} yet, where the outcome is")]
     Behind {

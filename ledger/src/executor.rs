@@ -11,6 +11,7 @@ mod blocks;
 mod checkpoints;
 mod joining;
 mod journal;
+mod opened;
 mod proposed;
 mod prune;
 mod rows;
@@ -30,7 +31,7 @@ use symbolon_net::{Host, PeerAddress, watch};
 use symbolon_protocol::{
     LedgerTime,
     codec::{Decode as _, Encode},
-    id::{AccountId, Hash, PeerId},
+    id::{AccountId, ChainId, Hash, PeerId},
     ledger::{
         Status,
         admission::Signatures,
@@ -56,6 +57,8 @@ pub(crate) use blocks::Blocks;
 use checkpoints::Checkpoints;
 pub(crate) use joining::{Found, Joining, Progress, Span};
 pub(crate) use journal::Journal;
+pub use journal::{Signed, sign_after};
+pub use opened::{CheckedBlocks, Opened};
 pub(crate) use proposed::{Judged, Proposed};
 pub use prune::EPOCHS_KEPT;
 pub(crate) use rows::Rows;
@@ -369,6 +372,11 @@ impl Replica {
     /// followers see a block a moment after its commit.
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
         self.read(blocks::last_header).await
+    }
+
+    /// The ledger's id.
+    pub(crate) fn chain(&self) -> ChainId {
+        self.inner.tip.borrow().header.header.chain
     }
 
     /// Rows by key, all from one block and with their proof: the first ones that fit into `bytes_max` together, and at

@@ -33,14 +33,14 @@ use crate::{
         LedgerFounded, LedgerReady, LedgerStatus, MirrorReady, NetworkReady, NodeReady, Nodes,
         Status, Stopped,
     },
-    operator::{Alert, Diagnosis, Exited, Health, Limited, Scrubbed, Staked},
+    operator::{Alert, Diagnosis, Exited, Health, LedgerDiagnosis, Limited, Scrubbed, Staked},
     progress::Event,
     put::{FileQuote, FileStored},
     renew::{Renewed, Unmarked},
     rm::Removed,
     shell::Completions,
     stat::Stat,
-    validators::{ValidatorChanged, ValidatorReady, ValidatorsShown},
+    validators::{OwnStakes, StakeChanged, ValidatorChanged, ValidatorReady, ValidatorsShown},
     vault::{VaultDealt, VaultStatus},
     verify::{FileVerified, FolderVerified},
 };
@@ -56,11 +56,14 @@ fn of<T: JsonSchema>() -> Of {
 /// What the commands of validators print.
 fn of_validators() -> Vec<(&'static str, Vec<Of>)> {
     vec![
+        ("validator-delegate", vec![of::<StakeChanged>()]),
         ("validator-join", vec![of::<ValidatorChanged>()]),
         ("validator-leave", vec![of::<ValidatorChanged>()]),
+        ("validator-list", vec![of::<ValidatorsShown>(), of::<OwnStakes>()]),
         ("validator-run", vec![of::<ValidatorReady>()]),
         ("validator-send", vec![of::<ValidatorChanged>()]),
         ("validator-status", vec![of::<ValidatorsShown>()]),
+        ("validator-undelegate", vec![of::<StakeChanged>()]),
         ("validator-unstake", vec![of::<ValidatorChanged>()]),
     ]
 }
@@ -93,6 +96,7 @@ fn commands() -> Vec<(&'static str, Vec<Of>)> {
         ("id", vec![of::<Identity>(), of::<Identities>(), of::<Words>()]),
         ("init", vec![of::<Made>()]),
         ("keep", vec![of::<Kept>(), of::<KeepStopped>()]),
+        ("ledger-doctor", vec![of::<LedgerDiagnosis>()]),
         ("ledger-found", vec![of::<LedgerFounded>()]),
         ("ledger-mirror", vec![of::<MirrorReady>()]),
         ("ledger-run", vec![of::<LedgerReady>()]),
