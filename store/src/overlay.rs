@@ -4,7 +4,7 @@
 //! leave the file as it is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{File, TryLockError},
     io,
     os::unix::fs::FileExt as _,
@@ -135,13 +135,11 @@ impl StorageBackend for Overlay {
         let mut written = self.written();
         for (page, inside, range) in pieces(offset, bytes.len()) {
             let piece = &bytes[range];
-            if !written.pages.contains_key(&page) {
-                let before = self.page(page)?;
-                written.pages.insert(page, before);
-            }
-            if let Some(there) = written.pages.get_mut(&page) {
-                there[inside..inside + piece.len()].copy_from_slice(piece);
-            }
+            let there = match written.pages.entry(page) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(self.page(page)?),
+            };
+            there[inside..inside + piece.len()].copy_from_slice(piece);
         }
         Ok(())
     }

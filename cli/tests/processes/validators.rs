@@ -270,6 +270,51 @@ fn a_copy_of_a_validators_folder_votes_only_once_that_is_safe() {
     assert_eq!(four.servers[3].ready["votes"], "yes");
 }
 
+/// Runs the first of two validators with these directives until it has committed a payment, and gives its log lines.
+fn logged(directives: &str) -> (Vec<Value>, [Vec<u8>; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, dir) = (folder.path().join("home"), folder.path().join("two"));
+    let run = |line: &str| Running::start(command(&home, &words(line))).finish();
+    let founded = run(&format!("ledger found --dir {} --validators 2 --epoch 1h", dir.display()));
+    let ticket = founded.ok()["ticket"].as_str().unwrap().to_owned();
+    let log = folder.path().join("log");
+    let mut first = command(&home, &words(&format!("ledger run --dir {}/1", dir.display())));
+    first.env("SYMBOLON_LOG", directives).env("SYMBOLON_LOG_FORMAT", "json");
+    first.stderr(fs::File::create(&log).unwrap());
+    let mut first = first.spawn().unwrap();
+    let _second = Server::start(&home, words(&format!("ledger run --dir {}/2", dir.display())));
+    run(&format!("init --as owner --no-passphrase --ledger {ticket}")).ok();
+    run("account faucet --as owner").ok();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let text = fs::read_to_string(&log).unwrap();
+    // Its last line may be half a line.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lines = whole.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    (lines, ["key", "salt"].map(|name| fs::read(dir.join("1").join(name)).unwrap()))
+}
+
+#[test]
+fn log_lines_are_json_and_hold_no_secret() {
+    let (lines, secrets) = logged("trace");
+    let is_of_core = |line: &&Value| line["target"].as_str().unwrap().starts_with("arc_malachite");
+    assert!(lines.iter().any(|line| is_of_core(&line)), "{} lines", lines.len());
+    for line in &lines {
+        for field in ["at_ms", "level", "target", "message", "fields"] {
+            assert!(line.get(field).is_some(), "{field} of {line}");
+        }
+        let text = line.to_string().to_lowercase();
+        for secret in &secrets {
+            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            let list = secret.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+            assert!(!text.contains(&hex) && !text.contains(&list), "a secret is in {line}");
+        }
+    }
+    let (lines, _) = logged("info");
+    let loud = lines.iter().filter(is_of_core).find(|line| line["level"] == "info");
+    assert_eq!(loud, None, "the core tells every vote");
+}
+
 /// The outcome of a check.
 fn outcome(document: &Value, check: &str) -> String {
     let all = document["checks"].as_array().unwrap();
