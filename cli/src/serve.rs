@@ -289,6 +289,10 @@ impl RunningLedger {
             Ok(embedded) => embedded,
             Err(error) => {
                 endpoint.close().await;
+                if matches!(error, LedgerError::Copied) {
+                    // If what it had signed is lost, the folder is a copy from now on.
+                    stamp::remove(&plan.dir)?;
+                }
                 return Ok(Err(error));
             }
         };
@@ -363,7 +367,7 @@ impl RunningLedger {
 /// The error of a folder that is a copy of a validator's.
 fn copied(dir: &Path) -> Error {
     let message = format!(
-        "{} is a copy of a validator's folder, and does not know what its key has signed since",
+        "{} is a copy of a validator's folder, or has lost a part: it does not know what its key has signed last",
         dir.display()
     );
     Error::new(Kind::WrongDisk, message)

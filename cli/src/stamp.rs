@@ -32,11 +32,8 @@ pub(crate) fn is_own(dir: &Path) -> Result<bool, Error> {
 /// Makes the folder the one in which its key may sign.
 pub(crate) fn put(dir: &Path) -> Result<(), Error> {
     let path = dir.join(FILE);
+    remove(dir)?;
     let made = || -> io::Result<()> {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         // Written in place: a file that is written whole is born under another name.
         let file = fs::File::create_new(&path)?;
         io::Write::write_all(&mut &file, name(&file.metadata()?).as_bytes())?;
@@ -44,6 +41,17 @@ pub(crate) fn put(dir: &Path) -> Result<(), Error> {
         fs::File::open(dir)?.sync_all()
     };
     made().map_err(|error| Error::io("write", &path, &error))
+}
+
+/// Makes the folder one in which its key may not sign.
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &path, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn name(about: &fs::Metadata) -> String {

@@ -49,7 +49,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::LedgerError,
-    executor::{EPOCHS_KEPT, Executor, File, Replica},
+    executor::{EPOCHS_KEPT, Executor, File, Replica, has_guard},
     figures::{Counts, Figures},
     port::Outcome,
     serve::Engine,
@@ -167,6 +167,7 @@ impl Embedded {
         let founding = together.as_ref().and_then(|(_, together)| together.founding.clone());
         let own_salt = together.as_ref().and_then(|(_, together)| together.salt);
         let executing = host.clone();
+        let journal = together.as_ref().map(|(folder, _)| folder.clone());
         let opening = move || -> Result<_, LedgerError> {
             let signing = SigningKey::from_bytes(&key);
             if !file.is_founded()? {
@@ -179,14 +180,20 @@ impl Embedded {
                 file.write_genesis(&genesis, &block, &update, &salt)?;
             }
             let contents = file.check()?;
+            let own = AccountId(signing.verifying_key().to_bytes());
+            let is_lost = match journal {
+                Some(folder) => file.has_signed(&contents.chain, own)? && !has_guard(&folder)?,
+                None => false,
+            };
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
             let onions = Onions::new(&key, own_salt.unwrap_or(contents.salt));
             let maker = Maker::new(executor, onions, Arc::new(signing));
-            Ok((maker, contents.chain))
+            Ok((maker, contents.chain, is_lost))
         };
-        let (maker, chain) = host.blocking(opening).await?;
+        let (maker, chain, is_lost) = host.blocking(opening).await?;
         let is_copy = together.as_ref().is_some_and(|(_, together)| together.is_copy);
-        if is_copy && chain.validators.only().is_none() {
+        // Without what it has signed last, it is no better than a copy.
+        if (is_copy || is_lost) && chain.validators.only().is_none() {
             return Err(LedgerError::Copied);
         }
         let is_able = match together {

@@ -39,7 +39,7 @@ use symbolon_protocol::{
         block::{Block, BlockInputs, Genesis, SignedHeader},
         commit::{Validator, Validators},
         execute::{self, BlockBuilder, Executed, Pushed},
-        rows::{Chain, Chains, PastSets, Table as _, ValidatorsTable},
+        rows::{Chain, Chains, DutiesTable, PastSets, Table as _, ValidatorsTable},
         state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
         tree::{self, Range},
@@ -56,7 +56,7 @@ use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
 use checkpoints::Checkpoints;
 pub(crate) use joining::{Found, Joining, Progress, Span};
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, has_guard};
 pub use journal::{Signed, sign_after};
 pub use opened::{CheckedBlocks, Opened};
 pub(crate) use proposed::{Judged, Proposed};
@@ -155,6 +155,19 @@ impl File {
             return Err(damaged("its rows do not match its last block"));
         }
         rows.checked(Contents { chain, tip, salt })
+    }
+}
+
+impl File {
+    /// Whether the ledger says that a validator has signed blocks together with others.
+    pub(crate) fn has_signed(&self, chain: &Chain, key: AccountId) -> Result<bool, LedgerError> {
+        let rows = Rows::open(&self.0.begin_read().map_err(disk)?)?;
+        let (row, duties) = (rows.get(ValidatorsTable, &key), rows.get(DutiesTable, &()));
+        let members = &chain.validators.members;
+        let place = members.binary_search_by_key(&key, |member| member.key).ok();
+        let duty = place.and_then(|place| duties?.members.get(place).copied());
+        let lately = duty.is_some_and(|duty| 0 < duty.signed);
+        rows.checked(lately || row.is_some_and(|row| 0 < row.signed))
     }
 }
 

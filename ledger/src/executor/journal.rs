@@ -141,6 +141,11 @@ pub(super) fn look(folder: &Path) -> Result<Option<Signed>, LedgerError> {
     Ok(guard.map(|guard| Signed { height: guard.height, round: guard.round, log }))
 }
 
+/// Whether the journal of a folder says what was signed last.
+pub(crate) fn has_guard(folder: &Path) -> Result<bool, LedgerError> {
+    Ok(look(folder)?.is_some())
+}
+
 /// Lets the validator of a folder sign above a height only, whatever its journal says: what it may have signed before, the
 /// journal of a copy does not know. It must not run.
 pub async fn sign_after(host: &Host, folder: PathBuf, height: u64) -> Result<(), LedgerError> {

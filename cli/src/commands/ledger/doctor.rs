@@ -270,7 +270,7 @@ impl Machine<'_> {
             Err(error) => checks.bad(
                 CheckKind::Signed,
                 format!("validator.redb cannot be read: {error}"),
-                "do not vote with this folder: remove validator.redb and the file stamp, and it votes once that is safe",
+                "remove validator.redb: symbolon validator run then follows the ledger, and votes once that is safe",
             ),
         }
     }
