@@ -68,7 +68,7 @@ pub(crate) struct Global {
     pub(crate) congestion: Option<Congestion>,
 
     /// How log lines are written on stderr: for people, or as one JSON object a line
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, env = env::LOG_FORMAT, hide_env_values = true)]
     pub(crate) log_format: LogFormat,
 
     /// Log more: -v events, -vv details, -vvv everything

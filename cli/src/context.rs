@@ -351,16 +351,19 @@ pub(crate) struct Books {
     pub(crate) treasury: Amount,
     pub(crate) deposits: Amount,
     pub(crate) collateral: Amount,
+    pub(crate) stake: Amount,
+    pub(crate) unbonding: Amount,
+    pub(crate) rewards: Amount,
     pub(crate) issued: Amount,
 }
 
 impl Books {
     /// The sum of all places; it must equal what was issued.
     pub(crate) fn sum(&self) -> Option<Amount> {
-        let pools = [self.storage, self.repair, self.treasury, self.deposits, self.collateral];
-        let places = [self.accounts, self.holds].into_iter().chain(pools);
-        let mut places = places;
-        places.try_fold(Amount::ZERO, Amount::checked_add)
+        let storage = [self.storage, self.repair, self.deposits, self.collateral];
+        let validators = [self.stake, self.unbonding, self.rewards];
+        let places = [self.accounts, self.holds, self.treasury].into_iter().chain(storage);
+        places.chain(validators).try_fold(Amount::ZERO, Amount::checked_add)
     }
 }
 
@@ -390,6 +393,9 @@ pub(crate) async fn books(ledger: &Ledger) -> Result<Books, Error> {
             treasury: pools.treasury,
             deposits: pools.deposits,
             collateral: pools.collateral,
+            stake: pools.stake,
+            unbonding: pools.unbonding,
+            rewards: pools.rewards,
             issued: pools.issued,
         });
     }

@@ -14,6 +14,9 @@ pub(crate) const LEDGER: &str = "SYMBOLON_LEDGER";
 /// The congestion control: `bbr3` or `cubic`.
 pub(crate) const CONGESTION: &str = "SYMBOLON_CONGESTION";
 
+/// How log lines are written: `text` or `json`.
+pub(crate) const LOG_FORMAT: &str = "SYMBOLON_LOG_FORMAT";
+
 /// A file whose first line is the passphrase, for use without a terminal.
 pub(crate) const PASSPHRASE_FILE: &str = "SYMBOLON_PASSPHRASE_FILE";
 

@@ -20,7 +20,7 @@ use symbolon_protocol::{
 
 use crate::{
     error::{Error, Kind},
-    home, serve,
+    home, serve, stamp,
 };
 
 /// Validators that found a ledger together, at most: as many as a ticket has room for.
@@ -44,22 +44,25 @@ pub(crate) struct Founded {
 
 impl Founded {
     /// Reads it, if the folder is a founder's.
-    pub(crate) fn read(dir: &Path, host: &Host) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, Error> {
         let path = dir.join(FILE);
         let Some(bytes) = home::read_if_there(&path)? else { return Ok(None) };
         let Kept { genesis, addresses } = Kept::from_bytes(&bytes).map_err(|error| {
             Error::new(Kind::Corrupt, format!("{} is damaged: {error}", path.display()))
                 .hint("copy it from the folder of another validator of this ledger")
         })?;
-        let key = home::secret(&dir.join("key"), host.random())?;
-        let salt = home::secret(&dir.join("salt"), host.random())?;
-        let (own, onion) = founder(&key, salt);
-        let place = genesis.validators.members.iter().position(|member| member.key == own);
-        if place.and_then(|place| genesis.onions.get(place)) != Some(&onion) {
+        let salt = home::read_if_there(&dir.join("salt"))?.and_then(|salt| salt.try_into().ok());
+        let key = home::read_if_there(&dir.join("key"))?.and_then(|key| key.try_into().ok());
+        let salt = key.zip(salt).filter(|(key, salt)| {
+            let (own, onion) = founder(key, *salt);
+            let place = genesis.validators.members.iter().position(|member| member.key == own);
+            place.and_then(|place| genesis.onions.get(place)) == Some(&onion)
+        });
+        let Some((_, salt)) = salt else {
             let message = format!("the key and salt in {} are of no founder", dir.display());
             return Err(Error::new(Kind::Key, message)
                 .hint("put the files key and salt back from a backup of this folder"));
-        }
+        };
         Ok(Some(Self { genesis, salt, addresses }))
     }
 
@@ -83,7 +86,7 @@ pub(crate) fn found(
     let (mut founders, mut addresses) = (Vec::new(), Vec::new());
     for (at, dir) in dirs.iter().enumerate() {
         home::make_folder(dir)?;
-        let key = home::secret(&dir.join("key"), host.random())?;
+        let key = stamp::signing_key(dir, host)?;
         let salt = home::secret(&dir.join("salt"), host.random())?;
         let (id, onion) = founder(&key, salt);
         founders.push((Validator { key: id, power: 1 }, onion));

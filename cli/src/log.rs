@@ -39,7 +39,8 @@ pub(crate) fn start(verbose: u8, format: LogFormat) {
         _ => "trace",
     };
     let filter = env::log_filter().unwrap_or_else(|| default.to_owned());
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_new(quieter(&filter));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(quieter(default)));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -50,6 +51,18 @@ pub(crate) fn start(verbose: u8, format: LogFormat) {
         LogFormat::Json => lines.event_format(JsonLines { host: Host::system() }).init(),
     }
 }
+
+/// The same directives, behind those for what tells more than its level says. One that names such a part holds.
+fn quieter(directives: &str) -> String {
+    let named = |part: &str| directives.split(',').any(|one| one.trim().starts_with(part));
+    let quiet = LOUD.iter().filter(|(part, _)| !named(part));
+    let quiet: String = quiet.map(|(part, level)| format!("{part}={level},")).collect();
+    // To see everything is to see everything.
+    if directives == "trace" { directives.to_owned() } else { quiet + directives }
+}
+
+/// Parts that log at `info` what is a detail here: the agreement's core tells every vote.
+const LOUD: [(&str, &str); 1] = [("arc_malachitebft", "warn")];
 
 /// Writes events as JSON. The `json` feature of tracing-subscriber would bring another crate.
 struct JsonLines {
@@ -91,5 +104,22 @@ impl tracing::field::Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_of_the_agreement_is_heard_only_if_it_is_named() {
+        assert_eq!(quieter("info"), "arc_malachitebft=warn,info");
+        assert_eq!(quieter("info,arc_malachitebft=debug"), "info,arc_malachitebft=debug");
+        assert_eq!(
+            quieter("info, arc_malachitebft_core_consensus=info"),
+            "info, arc_malachitebft_core_consensus=info"
+        );
+        assert_eq!(quieter("trace"), "trace");
+        assert!(EnvFilter::try_new(quieter("warn,iroh=off")).is_ok());
     }
 }

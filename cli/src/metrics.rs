@@ -1,11 +1,14 @@
-//! Figures of a running node for Prometheus: one page of text over HTTP, on this machine only.
+//! Figures of a running server for Prometheus: one page of text over HTTP, on this machine only.
 //!
 //! The page is the text format 0.0.4. It needs one request and no library: `GET /metrics`, and then the connection is
-//! closed. `spec/node.md` lists the names.
+//! closed. `spec/node.md` and `spec/operating.md` list the names.
 
-use std::{net::SocketAddr, time::Duration};
+pub(crate) mod ledger;
+pub(crate) mod node;
 
-use symbolon_node::{NodeHealth, NodeStatus};
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+
+use symbolon_ledger::{BOUNDS_MS, Times};
 use symbolon_protocol::Amount;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,10 +17,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{
-    error::{Error, Kind},
-    serve::{NodePlan, RunningNode},
-};
+use crate::error::{Error, Kind};
 
 /// Reads an address of this machine: the figures are not for others.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -26,9 +26,10 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() { Ok(address) } else { Err(problem.into()) }
 }
 
-/// Listens on an address.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// Listens on an address, if there is one.
+pub(crate) async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    TcpListener::bind(address).await.map(Some).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Error::new(
             Kind::InUse,
             format!("port {} on {} is in use", address.port(), address.ip()),
@@ -39,17 +40,17 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Answers one request after the other for as long as the node runs.
+/// Answers one request after the other with what `page` gives, for as long as the server runs. Without a page it says that
+/// there is none now.
 pub(crate) async fn answer(
-    listener: Option<TcpListener>,
-    running: &RunningNode,
-    plan: &NodePlan,
+    listener: Option<&TcpListener>,
+    page: impl AsyncFn() -> Option<String>,
 ) -> Result<(), Error> {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let served = timeout(PATIENCE, serve(stream, running, plan)).await;
+                let served = timeout(PATIENCE, serve(stream, &page)).await;
                 debug!(?served, "figures were asked for");
             }
             Err(error) => {
@@ -63,8 +64,7 @@ pub(crate) async fn answer(
 
 async fn serve(
     mut stream: TcpStream,
-    running: &RunningNode,
-    plan: &NodePlan,
+    page: &impl AsyncFn() -> Option<String>,
 ) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut piece = [0; 1024];
@@ -80,7 +80,7 @@ async fn serve(
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     match words.as_slice() {
-        [b"GET", b"/metrics", _] => match page(running, plan).await {
+        [b"GET", b"/metrics", _] => match page().await {
             Some(page) => reply(&mut stream, "200 OK", &page).await,
             None => reply(&mut stream, "503 Service Unavailable", "").await,
         },
@@ -99,56 +99,18 @@ async fn reply(stream: &mut TcpStream, status: &str, page: &str) -> std::io::Res
     stream.shutdown().await
 }
 
-/// The page; `None` if the store cannot be read. What only the ledger knows is left out while it does not answer.
-async fn page(running: &RunningNode, plan: &NodePlan) -> Option<String> {
-    let health = running.node.health().await.ok()?;
-    let status = timeout(LEDGER_PATIENCE, running.node.status()).await;
-    Some(render(&health, plan.capacity, status.ok().and_then(Result::ok).as_ref()))
-}
-
-fn render(health: &NodeHealth, capacity: u64, status: Option<&NodeStatus>) -> String {
-    let mut page = Page::default();
-    page.gauge("capacity_bytes", "Bytes the node offers.", capacity);
-    page.gauge("used_bytes", "Bytes of stored shards.", health.used);
-    page.gauge("shards", "Stored shards.", health.shards);
-    page.gauge("damaged_shards", "Shards that are known to be damaged.", health.damaged);
-    page.gauge("disk_free_bytes", "Bytes the file system has left.", health.disk_free);
-    page.gauge("disk_reserve_bytes", "Bytes of those that stay free.", health.disk_reserve);
-    page.gauge("ledger_height", "The last block that the node has followed.", health.height);
-    page.gauge("epoch", "The present epoch.", health.epoch);
-    if let Some(age_ms) = health.view_age_ms {
-        page.seconds("ledger_view_age_seconds", "How old the view of the ledger is.", age_ms);
-    }
-    page.gauge(
-        "registered",
-        "1 if the ledger has the node's row as it is.",
-        health.registered.into(),
-    );
-    page.counter("sent_bytes_total", "Bytes of shards sent since the start.", health.sent);
-    page.counter(
-        "received_bytes_total",
-        "Bytes of shards received since the start.",
-        health.received,
-    );
-    page.credits("earned_credits_total", "Credits earned since the start.", health.earned);
-    page.counter("scrub_passes_total", "How often all shards were read.", health.scrub.passes);
-    page.gauge("scrub_pass_bytes", "Bytes that were read in the present pass.", health.scrub.bytes);
-    if let Some(status) = status {
-        page.gauge("unpaid_shards", "Stored shards whose deal is not open.", status.unpaid_shards);
-        page.gauge("unpaid_bytes", "Bytes whose deal is not open.", status.unpaid_bytes);
-        page.gauge("slots", "Shards that the node must prove.", status.slots.into());
-        page.counter("proven_epochs_total", "Epochs proven, ever.", status.passed);
-        page.counter("missed_epochs_total", "Epochs missed, ever.", status.missed);
-    }
-    page.text
-}
-
-#[derive(Default)]
+/// A page of figures.
 struct Page {
+    /// What their names begin with.
+    prefix: &'static str,
     text: String,
 }
 
 impl Page {
+    fn new(prefix: &'static str) -> Self {
+        Self { prefix, text: String::new() }
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.add((name, "gauge"), help, &value.to_string());
     }
@@ -157,25 +119,53 @@ impl Page {
         self.add((name, "counter"), help, &value.to_string());
     }
 
-    fn credits(&mut self, name: &str, help: &str, value: Amount) {
-        self.add((name, "counter"), help, &value.to_string());
+    fn credits(&mut self, kind: (&str, &str), help: &str, value: Amount) {
+        self.add(kind, help, &value.to_string());
     }
 
     fn seconds(&mut self, name: &str, help: &str, ms: u64) {
-        self.add((name, "gauge"), help, &format!("{}.{:03}", ms / 1_000, ms % 1_000));
+        self.add((name, "gauge"), help, &seconds(ms));
+    }
+
+    fn times(&mut self, name: &str, help: &str, times: &Times) {
+        let prefix = self.prefix;
+        self.head((name, "histogram"), help);
+        let mut sum = 0_u64;
+        for (count, bound) in times.groups.iter().zip(BOUNDS_MS) {
+            sum = sum.saturating_add(*count);
+            let bound = seconds(bound);
+            self.line(format_args!("{prefix}_{name}_bucket{{le=\"{bound}\"}} {sum}"));
+        }
+        let (all, us) = (times.count(), times.sum.as_micros());
+        self.line(format_args!("{prefix}_{name}_bucket{{le=\"+Inf\"}} {all}"));
+        let (whole, rest) = (us / 1_000_000, us % 1_000_000);
+        self.line(format_args!("{prefix}_{name}_sum {whole}.{rest:06}"));
+        self.line(format_args!("{prefix}_{name}_count {all}"));
     }
 
     fn add(&mut self, (name, kind): (&str, &str), help: &str, value: &str) {
-        let name = format!("symbolon_node_{name}");
-        let lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-        self.text.push_str(&lines);
+        let prefix = self.prefix;
+        self.head((name, kind), help);
+        self.line(format_args!("{prefix}_{name} {value}"));
     }
+
+    fn head(&mut self, (name, kind): (&str, &str), help: &str) {
+        let prefix = self.prefix;
+        self.line(format_args!("# HELP {prefix}_{name} {help}"));
+        self.line(format_args!("# TYPE {prefix}_{name} {kind}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{line}").expect("a text takes what is written");
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1_000, ms % 1_000)
 }
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the ledger may take for what only it knows.
-const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of a request.
 const REQUEST_MAX: usize = 8 * 1024;
 
@@ -189,5 +179,25 @@ mod tests {
         for other in ["0.0.0.0:9160", "192.168.1.4:9160", "[::]:9160", "localhost", "9160"] {
             assert!(address(other).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_groups_of_a_histogram_contain_those_before() {
+        let mut times = Times { sum: Duration::from_millis(1_234), ..Times::default() };
+        (times.groups[0], times.groups[3], times.groups[BOUNDS_MS.len()]) = (2, 1, 4);
+        let mut page = Page::new("x");
+        page.times("seconds", "Help.", &times);
+        let value = |name: &str| {
+            let found = page.text.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name} in {}", page.text)).to_owned()
+        };
+        assert_eq!(value("x_seconds_bucket{le=\"0.005\"} "), "2");
+        assert_eq!(value("x_seconds_bucket{le=\"0.050\"} "), "3");
+        assert_eq!(value("x_seconds_bucket{le=\"60.000\"} "), "3");
+        assert_eq!(value("x_seconds_bucket{le=\"+Inf\"} "), "7");
+        assert_eq!(
+            (value("x_seconds_sum "), value("x_seconds_count ")),
+            ("1.234000".into(), "7".into())
+        );
     }
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use symbolon_ledger::{
-    EPOCHS_KEPT, Embedded, Ledger, LedgerError, LedgerTicket, Options, Together,
+    EPOCHS_KEPT, Embedded, Figures, Keeping, Ledger, LedgerError, LedgerTicket, Options, Remote,
+    Together,
 };
 use symbolon_net::{Alpn, Announced, BindOptions, Congestion, Endpoint, Host};
 use symbolon_node::{Limits, Node, NodeError, NodeFailure, NodeOptions};
@@ -24,6 +25,7 @@ use crate::{
     founding::Founded,
     home,
     interrupt::Interrupt,
+    metrics, stamp,
     units::{self, DAY_MS, Price},
 };
 
@@ -105,6 +107,39 @@ fn epochs_kept(text: &str) -> Result<u64, String> {
     match text {
         "all" => Ok(u64::MAX),
         number => number.parse().map_err(|_| String::from("give a number of epochs, or all")),
+    }
+}
+
+/// What every machine that has a ledger is told.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Serving {
+    /// The folder; it is created if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    #[command(flatten)]
+    pub(crate) blocks: KeepBlocks,
+    /// Serve figures for Prometheus over HTTP, on this machine only
+    #[arg(long, value_name = "ADDRESS", value_parser = metrics::address)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Stop when stdin ends, that is when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub(crate) leashed: bool,
+}
+
+/// What the operator says of a validator's folder.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Moved {
+    /// The folder is whole and the newest, and no other machine runs with its key, now or later: sign at once
+    #[arg(long)]
+    moved: bool,
+}
+
+impl Moved {
+    /// Believes the operator.
+    pub(crate) fn note(self, dir: &Path) -> Result<(), Error> {
+        if self.moved { stamp::put(dir) } else { Ok(()) }
     }
 }
 
@@ -217,17 +252,21 @@ pub(crate) struct RunningLedger {
 impl RunningLedger {
     /// Starts it, making it first when the folder has none.
     pub(crate) async fn start(plan: &LedgerPlan, host: &Host) -> Result<Self, Error> {
-        Self::open(plan, host).await?.map_err(Error::from)
+        Self::open(plan, host).await?.map_err(|error| match error {
+            LedgerError::Copied => copied(&plan.dir),
+            error => error.into(),
+        })
     }
 
-    /// The same on the folder of a validator; `None` if others order the ledger, as far as the folder knows.
+    /// The same on the folder of a validator; `None` if others order the ledger, as far as the folder knows, or if the folder
+    /// is a copy.
     pub(crate) async fn start_if_member(
         plan: &LedgerPlan,
         host: &Host,
     ) -> Result<Option<Self>, Error> {
         match Self::open(plan, host).await? {
             Ok(running) => Ok(Some(running)),
-            Err(LedgerError::WrongKey { .. }) => Ok(None),
+            Err(LedgerError::WrongKey { .. } | LedgerError::Copied) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -235,12 +274,13 @@ impl RunningLedger {
     async fn open(plan: &LedgerPlan, host: &Host) -> Result<Result<Self, LedgerError>, Error> {
         home::make_folder(&plan.dir)?;
         not_anothers(&plan.dir, "node", "a node")?;
-        let secret = home::secret(&plan.dir.join("key"), host.random())?;
+        let secret = stamp::signing_key(&plan.dir, host)?;
+        let is_copy = !stamp::is_own(&plan.dir)?;
         let address = address(&plan.dir, plan.network.listen, IfTaken::Fail, host)?;
         let alpns = [Alpn::Ledger, Alpn::Consensus];
         let endpoint = endpoint(secret, address, &plan.network, &alpns).await?;
         let options = Options { key: secret, params: params(plan), host: host.clone() };
-        let founded = Founded::read(&plan.dir, host)?;
+        let founded = Founded::read(&plan.dir)?;
         let own = endpoint.address();
         let (founding, salt, addresses, together) = match founded {
             None if plan.joined.is_some() => {
@@ -254,15 +294,23 @@ impl RunningLedger {
                 (Some(founded.genesis), Some(founded.salt), founded.addresses, peers)
             }
         };
-        let group = Together { endpoint: endpoint.clone(), addresses, salt, founding };
+        let group = Together { endpoint: endpoint.clone(), addresses, salt, founding, is_copy };
         let opened = Embedded::open_together(&plan.dir, options, plan.epochs_kept, group).await;
         let embedded = match opened {
             Ok(embedded) => embedded,
             Err(error) => {
                 endpoint.close().await;
+                if matches!(error, LedgerError::Copied) {
+                    // If what it had signed is lost, the folder is a copy from now on.
+                    stamp::remove(&plan.dir)?;
+                }
                 return Ok(Err(error));
             }
         };
+        if is_copy {
+            // It orders the ledger alone: no other signature can contradict those that it makes.
+            stamp::put(&plan.dir)?;
+        }
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;
@@ -279,6 +327,30 @@ impl RunningLedger {
         let declaring = tokio::spawn(declare::rules(ledger.clone(), own, host.clone()));
         let params = chain.params;
         Ok(Ok(Self { ledger, ticket, params, endpoint, server, declaring, embedded }))
+    }
+
+    /// What its engine has counted.
+    pub(crate) fn figures(&self) -> Figures {
+        self.embedded.figures()
+    }
+
+    /// With how many other validators it is connected.
+    pub(crate) fn connected(&self) -> usize {
+        self.embedded.connected().len()
+    }
+
+    /// The key with which it signs.
+    pub(crate) fn own(&self) -> AccountId {
+        AccountId::from(self.endpoint.id())
+    }
+
+    /// The ledger as other servers have it, asked from this machine; `None` if the ticket names no other.
+    pub(crate) fn elsewhere(&self, ticket: &LedgerTicket, keeping: Keeping) -> Option<Ledger> {
+        let own = self.endpoint.id();
+        let peers: Vec<_> = ticket.peers.iter().filter(|peer| peer.id != own).cloned().collect();
+        let ticket = LedgerTicket { peers, ..ticket.clone() };
+        let has_others = !ticket.peers.is_empty();
+        has_others.then(|| Remote::keeping(self.endpoint.clone(), ticket, keeping).into())
     }
 
     /// Waits until the ledger cannot go on. While its disk works, that never happens.
@@ -305,6 +377,17 @@ impl RunningLedger {
         drop(self.ledger);
         self.embedded.close().await;
     }
+}
+
+/// The error of a folder that is a copy of a validator's.
+fn copied(dir: &Path) -> Error {
+    let message = format!(
+        "{} is a copy of a validator's folder, or has lost a part: it does not know what its key has signed last",
+        dir.display()
+    );
+    Error::new(Kind::WrongDisk, message)
+        .hint("follow the ledger with symbolon validator run --dir DIR: it votes once that is safe. If the machine that had the folder was stopped and never runs again: --moved")
+        .or_hint("see spec/operating.md, \"Copies of a folder\"")
 }
 
 /// The parameters of a new ledger.
@@ -492,7 +575,7 @@ pub(crate) async fn mirror_endpoint(
 ) -> Result<Endpoint, Error> {
     home::make_folder(dir)?;
     not_anothers(dir, "node", "a node")?;
-    let secret = home::secret(&dir.join("key"), host.random())?;
+    let secret = stamp::signing_key(dir, host)?;
     let address = address(dir, network.listen, IfTaken::Fail, host)?;
     endpoint(secret, address, network, &[Alpn::Ledger]).await
 }

@@ -348,6 +348,14 @@ impl fmt::Display for Credits {
     }
 }
 
+/// Hundredths of a percent in words.
+pub(crate) fn percent(bp: u16) -> String {
+    match bp % 100 {
+        0 => format!("{} %", bp / 100),
+        rest => format!("{}.{rest:02} %", bp / 100),
+    }
+}
+
 /// `1 node`, `8 nodes`.
 pub(crate) fn count(number: impl fmt::Display, thing: &str) -> String {
     let number = number.to_string();

@@ -132,7 +132,7 @@ pub use symbolon_transfer::{
     reader::{ReadCost, ReadFault, Reader},
 };
 pub use term::{Kept, LedgerClock};
-pub use wallet::{AccountView, Sent, Setup, Wallet};
+pub use wallet::{AccountView, Delegated, Sent, Setup, Stakes, Unbinding, Wallet};
 
 /// Locks a mutex, also after a holder has panicked: no holder in this crate leaves the value half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

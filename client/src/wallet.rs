@@ -2,6 +2,7 @@
 //! passes on and takes back, and its own folder on this machine.
 //!
 //! - [`account`](Wallet::account), [`history`](Wallet::history), [`transfer`](Wallet::transfer): money;
+//! - [`delegate`](Wallet::delegate), [`undelegate`](Wallet::undelegate), [`stakes`](Wallet::stakes): stake;
 //! - [`attenuate`](Wallet::attenuate), [`revoke`](Wallet::revoke), [`grants`](Wallet::grants),
 //!   [`redeem`](Wallet::redeem): rights;
 //! - [`network`](Wallet::network): ledger, nodes and machine, for code that knows no names.
@@ -26,6 +27,7 @@ pub(crate) mod account;
 mod clock;
 mod grants;
 mod met;
+mod stake;
 mod transfer;
 mod vote;
 mod vouchers;
@@ -41,6 +43,7 @@ use symbolon_protocol::{id::AccountId, identity::Identity};
 use symbolon_transfer::{Network, Owner};
 
 pub use account::AccountView;
+pub use stake::{Delegated, Stakes, Unbinding};
 pub use transfer::Sent;
 
 use crate::{catalog::Catalog, error::ClientError, locks::NameLock};

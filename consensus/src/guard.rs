@@ -8,8 +8,8 @@
 //! could sign a later round without a contradiction, and still help to split the ledger. So if the last statement is not in
 //! the log, the validator signs nothing more at its height, and takes part again from the next height on.
 //!
-//! The row cannot help if it comes from a backup itself, or if two machines run with one key: a validator that is restored
-//! from a backup needs a new key.
+//! The row cannot help if it comes from a backup itself: its caller must first let the ledger pass the heights at which the key
+//! may have signed. Nothing helps if two machines run with one key.
 
 use symbolon_protocol::{id::Hash, record};
 use thiserror::Error;

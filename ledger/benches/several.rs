@@ -83,8 +83,13 @@ async fn found(folder: &Path) -> Vec<(Embedded, JoinHandle<()>, Endpoint)> {
     for (key, endpoint) in keys.into_iter().zip(endpoints) {
         let options = Options { key, params: Params::development(), host: host.clone() };
         let (founding, salt) = (Some(genesis.clone()), Some(salt));
-        let together =
-            Together { endpoint: endpoint.clone(), addresses: addresses.clone(), salt, founding };
+        let together = Together {
+            endpoint: endpoint.clone(),
+            addresses: addresses.clone(),
+            salt,
+            founding,
+            is_copy: false,
+        };
         let place = folder.join(running.len().to_string());
         let embedded =
             Embedded::open_together(&place, options, EPOCHS_KEPT, together).await.unwrap();

@@ -52,7 +52,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::LedgerError,
-    executor::{EPOCHS_KEPT, Executor, File, Replica},
+    executor::{EPOCHS_KEPT, Executor, File, Replica, has_guard},
+    figures::{Counts, Figures},
     port::Outcome,
     serve::Engine,
 };
@@ -89,6 +90,8 @@ pub struct Together {
     pub salt: Option<[u8; 32]>,
     /// How a ledger begins that several found; `None` if this machine founds a new one alone.
     pub founding: Option<Genesis>,
+    /// Whether the folder is a copy of one with which this key may have signed more since. Then the machine does not vote.
+    pub is_copy: bool,
 }
 
 /// What a machine with this key says of itself to those with whom it founds a ledger.
@@ -122,6 +125,7 @@ pub struct Embedded {
     queue: Queue,
     mesh: Option<Mesh>,
     is_behind: Arc<AtomicBool>,
+    counts: Arc<Counts>,
     // Why the engine has stopped by itself. It closes when the engine, which holds the sender, has ended.
     stopped: watch::Receiver<Option<LedgerError>>,
 }
@@ -167,6 +171,7 @@ impl Embedded {
         let founding = together.as_ref().and_then(|(_, together)| together.founding.clone());
         let own_salt = together.as_ref().and_then(|(_, together)| together.salt);
         let executing = host.clone();
+        let journal = together.as_ref().map(|(folder, _)| folder.clone());
         let opening = move || -> Result<_, LedgerError> {
             let signing = SigningKey::from_bytes(&key);
             if !file.is_founded()? {
@@ -179,12 +184,22 @@ impl Embedded {
                 file.write_genesis(&genesis, &block, &update, &salt)?;
             }
             let contents = file.check()?;
+            let own = AccountId(signing.verifying_key().to_bytes());
+            let is_lost = match journal {
+                Some(folder) => file.has_signed(&contents.chain, own)? && !has_guard(&folder)?,
+                None => false,
+            };
             let executor = Executor::new(file, contents.tip, executing, epochs_kept);
             let onions = Onions::new(&key, own_salt.unwrap_or(contents.salt));
             let maker = Maker::new(executor, onions, Arc::new(signing));
-            Ok((maker, contents.chain))
+            Ok((maker, contents.chain, is_lost))
         };
-        let (maker, chain) = host.blocking(opening).await?;
+        let (maker, chain, is_lost) = host.blocking(opening).await?;
+        let is_copy = together.as_ref().is_some_and(|(_, together)| together.is_copy);
+        // Without what it has signed last, it is no better than a copy.
+        if (is_copy || is_lost) && chain.validators.only().is_none() {
+            return Err(LedgerError::Copied);
+        }
         let is_able = match together {
             Some(_) => chain.validators.power_of(&maker.own()) != 0,
             None => chain.validators.only() == Some(maker.own()),
@@ -193,7 +208,8 @@ impl Embedded {
             return Err(LedgerError::wrong_key(&chain.validators));
         }
         let replica = maker.executor.replica().clone();
-        let (queue, lanes) = Queue::new(replica.clone());
+        let counts = maker.counts.clone();
+        let (queue, lanes) = Queue::new(replica.clone(), counts.clone());
         let lanes = Admission::start(&host, &replica, lanes);
         let (done, stopped) = watch::channel(None);
         // Until it knows better: the first requests may be there before.
@@ -214,13 +230,19 @@ impl Embedded {
             }
             drop(done);
         });
-        Ok(Self { chain, replica, queue, mesh, is_behind, stopped })
+        Ok(Self { chain, replica, queue, mesh, is_behind, counts, stopped })
     }
 
     /// The validators with which this machine is connected.
     #[must_use]
     pub fn connected(&self) -> BTreeSet<PeerId> {
         self.mesh.as_ref().map(Mesh::connected).unwrap_or_default()
+    }
+
+    /// What the engine has counted since its start.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.counts.read()
     }
 
     /// The ledger's id.

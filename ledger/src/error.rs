@@ -68,6 +68,11 @@ pub enum LedgerError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder is a copy, or lacks its `validator.redb`: it does not say what this validator has signed last.
+    #[error(
+        "the folder of this validator does not say what it has signed last: it is a copy, or a part of it is lost"
+    )]
+    Copied,
     /// A mirror has passed a transaction on, and has not reached the block of its outcome in time.
     #[error("the mirror has not reached block {height} yet, where the outcome is")]
     Behind {

@@ -11,6 +11,7 @@ mod blocks;
 mod checkpoints;
 mod joining;
 mod journal;
+mod opened;
 mod proposed;
 mod prune;
 mod rows;
@@ -30,7 +31,7 @@ use symbolon_net::{Host, PeerAddress, watch};
 use symbolon_protocol::{
     LedgerTime,
     codec::{Decode as _, Encode},
-    id::{AccountId, Hash, PeerId},
+    id::{AccountId, ChainId, Hash, PeerId},
     ledger::{
         Status,
         admission::Signatures,
@@ -38,7 +39,7 @@ use symbolon_protocol::{
         block::{Block, BlockInputs, Genesis, SignedHeader},
         commit::{Validator, Validators},
         execute::{self, BlockBuilder, BlockError, Executed, Pushed},
-        rows::{Chain, Chains, PastSets, Table as _, ValidatorsTable},
+        rows::{Chain, Chains, DutiesTable, PastSets, Table as _, ValidatorsTable},
         state::{RowBytes, State, StateExt as _, Update},
         transaction::Transaction,
         tree::{self, Range},
@@ -55,7 +56,9 @@ use blocks::BLOCKS;
 pub(crate) use blocks::Blocks;
 use checkpoints::Checkpoints;
 pub(crate) use joining::{Found, Joining, Progress, Span};
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, has_guard};
+pub use journal::{Signed, sign_after};
+pub use opened::{CheckedBlocks, Opened};
 pub(crate) use proposed::{Judged, Proposed};
 pub use prune::EPOCHS_KEPT;
 pub(crate) use rows::Rows;
@@ -167,6 +170,19 @@ pub(crate) fn check_rules(row: &[u8]) -> Result<(), LedgerError> {
             Err(LedgerError::UnknownRules { height: None, version, known })
         }
         _ => Ok(()),
+    }
+}
+
+impl File {
+    /// Whether the ledger says that a validator has signed blocks together with others.
+    pub(crate) fn has_signed(&self, chain: &Chain, key: AccountId) -> Result<bool, LedgerError> {
+        let rows = Rows::open(&self.0.begin_read().map_err(disk)?)?;
+        let (row, duties) = (rows.get(ValidatorsTable, &key), rows.get(DutiesTable, &()));
+        let members = &chain.validators.members;
+        let place = members.binary_search_by_key(&key, |member| member.key).ok();
+        let duty = place.and_then(|place| duties?.members.get(place).copied());
+        let lately = duty.is_some_and(|duty| 0 < duty.signed);
+        rows.checked(lately || row.is_some_and(|row| 0 < row.signed))
     }
 }
 
@@ -404,6 +420,11 @@ impl Replica {
     /// followers see a block a moment after its commit.
     pub(crate) async fn head(&self) -> Result<SignedHeader, LedgerError> {
         self.read(blocks::last_header).await
+    }
+
+    /// The ledger's id.
+    pub(crate) fn chain(&self) -> ChainId {
+        self.inner.tip.borrow().header.header.chain
     }
 
     /// Rows by key, all from one block and with their proof: the first ones that fit into `bytes_max` together, and at

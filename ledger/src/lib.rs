@@ -13,6 +13,7 @@ mod embedded;
 mod error;
 mod executor;
 mod field;
+mod figures;
 mod join;
 mod mirror;
 mod port;
@@ -22,7 +23,8 @@ mod ticket;
 
 pub use embedded::{Embedded, Options, Together, founder, founder_at};
 pub use error::LedgerError;
-pub use executor::{EPOCHS_KEPT, Replica};
+pub use executor::{CheckedBlocks, EPOCHS_KEPT, Opened, Replica, Signed, sign_after};
+pub use figures::{BOUNDS_MS, Figures, Times};
 pub use join::{Joined, join};
 pub use mirror::{Mirror, Mirrored};
 pub use port::{Follow, History, Ledger, Outcome, RECENT, ROWS_MAX};

@@ -25,7 +25,7 @@ use crate::{
     error::LedgerError,
     executor::{Contents, Executor, File, Replica},
     join::{Joined, join},
-    port::{History, Outcome},
+    port::{History, Ledger, Outcome},
     remote::Remote,
     serve::Engine,
 };
@@ -118,6 +118,12 @@ impl Mirror {
     #[must_use]
     pub fn chain(&self) -> ChainId {
         self.remote.chain()
+    }
+
+    /// What it has of the ledger, to read.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger::Replica(self.replica.clone())
     }
 
     /// The ledger's own row, of the last block that it has executed.

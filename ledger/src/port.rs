@@ -18,8 +18,7 @@ use symbolon_protocol::{
 use crate::{
     embedded::Embedded,
     error::LedgerError,
-    executor::Blocks,
-    executor::check_rules,
+    executor::{Blocks, Replica, check_rules},
     remote::{Remote, RemoteBlocks},
     serve::Engine,
 };
@@ -66,6 +65,16 @@ pub enum Ledger {
     Embedded(Embedded),
     /// A ledger on another machine.
     Remote(Remote),
+    /// The blocks and rows of a ledger in this process, to read: it takes no transactions.
+    Replica(Replica),
+}
+
+/// Where a ledger's rows are.
+enum Place<'a> {
+    /// In this process.
+    Here(&'a Replica),
+    /// On another machine.
+    There(&'a Remote),
 }
 
 impl From<Embedded> for Ledger {
@@ -87,6 +96,15 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => ledger.chain(),
             Self::Remote(ledger) => ledger.chain(),
+            Self::Replica(replica) => replica.chain(),
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        match self {
+            Self::Embedded(ledger) => Place::Here(ledger.replica()),
+            Self::Replica(replica) => Place::Here(replica),
+            Self::Remote(ledger) => Place::There(ledger),
         }
     }
 
@@ -95,7 +113,7 @@ impl Ledger {
     #[must_use]
     pub fn overdue(&self) -> Option<Millis> {
         match self {
-            Self::Embedded(_) => None,
+            Self::Embedded(_) | Self::Replica(_) => None,
             Self::Remote(ledger) => ledger.overdue(),
         }
     }
@@ -106,22 +124,23 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => ledger.submit(transaction).await,
             Self::Remote(ledger) => ledger.submit(transaction).await,
+            Self::Replica(_) => Err(LedgerError::Closed),
         }
     }
 
     /// What the ledger began with; its hash is the ledger's id.
     pub async fn genesis(&self) -> Result<Genesis, LedgerError> {
-        match self {
-            Self::Embedded(ledger) => ledger.replica().genesis().await,
-            Self::Remote(ledger) => ledger.ask_genesis().await,
+        match self.place() {
+            Place::Here(replica) => replica.genesis().await,
+            Place::There(ledger) => ledger.ask_genesis().await,
         }
     }
 
     /// The header of the last block.
     pub async fn head(&self) -> Result<SignedHeader, LedgerError> {
-        match self {
-            Self::Embedded(ledger) => ledger.replica().head().await,
-            Self::Remote(ledger) => ledger.head().await,
+        match self.place() {
+            Place::Here(replica) => replica.head().await,
+            Place::There(ledger) => ledger.head().await,
         }
     }
 
@@ -177,9 +196,9 @@ impl Ledger {
         keys: &[T::Key],
     ) -> Result<Vec<Option<T::Row>>, LedgerError> {
         let keys = keys.iter().map(T::key).collect();
-        let values = match self {
-            Self::Embedded(ledger) => ledger.replica().values(keys).await?,
-            Self::Remote(ledger) => ledger.values_lately(keys).await?,
+        let values = match self.place() {
+            Place::Here(replica) => replica.values(keys).await?,
+            Place::There(ledger) => ledger.values_lately(keys).await?,
         };
         let rows = values.into_iter();
         rows.map(|value| value.map(|bytes| decode::<T>(&bytes)).transpose()).collect()
@@ -202,9 +221,9 @@ impl Ledger {
         (_, second): (B, &B::Key),
     ) -> Result<(Option<A::Row>, Option<B::Row>), LedgerError> {
         let keys = vec![A::key(first), B::key(second)];
-        let values = match self {
-            Self::Embedded(ledger) => ledger.replica().values(keys).await?,
-            Self::Remote(ledger) => ledger.values_of_one_block(keys).await?,
+        let values = match self.place() {
+            Place::Here(replica) => replica.values(keys).await?,
+            Place::There(ledger) => ledger.values_of_one_block(keys).await?,
         };
         let [first, second] = <[_; 2]>::try_from(values)
             .map_err(|_| LedgerError::Forged { what: "the rows are not those of the request" })?;
@@ -227,9 +246,9 @@ impl Ledger {
     ) -> Result<Vec<(Vec<u8>, T::Row)>, LedgerError> {
         let (prefix, after) = ([&[T::TAG], prefix].concat(), after.map(<[u8]>::to_vec));
         let limit = limit.min(ROWS_MAX);
-        let rows = match self {
-            Self::Embedded(ledger) => ledger.replica().scan(prefix, after, limit).await?,
-            Self::Remote(ledger) => ledger.scan(prefix, after, limit).await?,
+        let rows = match self.place() {
+            Place::Here(replica) => replica.scan(prefix, after, limit).await?,
+            Place::There(ledger) => ledger.scan(prefix, after, limit).await?,
         };
         rows.into_iter().map(|(key, value)| Ok((key, decode::<T>(&value)?))).collect()
     }
@@ -264,9 +283,9 @@ impl Ledger {
         limit: usize,
     ) -> Result<History, LedgerError> {
         let (before, limit) = (before.into(), limit.min(ROWS_MAX));
-        match self {
-            Self::Embedded(ledger) => ledger.replica().history(*account, before, limit).await,
-            Self::Remote(ledger) => ledger.history(*account, before, limit).await,
+        match self.place() {
+            Place::Here(replica) => replica.history(*account, before, limit).await,
+            Place::There(ledger) => ledger.history(*account, before, limit).await,
         }
     }
 
@@ -276,17 +295,17 @@ impl Ledger {
     /// from the block of a header that it read before them.
     #[must_use]
     pub fn follow(&self, from_height: u64) -> Follow {
-        let kind = match self {
-            Self::Embedded(ledger) => FollowKind::Embedded(ledger.replica().follow(from_height)),
-            Self::Remote(ledger) => FollowKind::Remote(Box::new(ledger.follow(from_height))),
+        let kind = match self.place() {
+            Place::Here(replica) => FollowKind::Embedded(replica.follow(from_height)),
+            Place::There(ledger) => FollowKind::Remote(Box::new(ledger.follow(from_height))),
         };
         Follow { kind }
     }
 
     async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, LedgerError> {
-        match self {
-            Self::Embedded(ledger) => ledger.replica().values(keys).await,
-            Self::Remote(ledger) => ledger.values(keys).await,
+        match self.place() {
+            Place::Here(replica) => replica.values(keys).await,
+            Place::There(ledger) => ledger.values(keys).await,
         }
     }
 }

@@ -21,6 +21,7 @@ mod database;
 pub mod durable;
 mod error;
 mod files;
+mod overlay;
 mod shards;
 
 pub use catalog::{
@@ -29,6 +30,7 @@ pub use catalog::{
 pub use database::open_database;
 pub use error::{Damage, StoreError, is_full};
 pub use files::free_bytes;
+pub use overlay::look_at_database;
 pub use shards::{
     Change, Charge, Checking, Counter, Counts, Custody, CustodyLimits, CustodyWaits, DamagedShard,
     ReadKey, ReadLimits, Scrub, Shard, ShardFile, ShardInfo, ShardState, ShardWriter, Shards,

@@ -7,7 +7,7 @@ use crate::{
     folder::{FolderStored, FolderWritten},
     grant::Inspected,
     market::{Disputed, Purchase},
-    operator::{Diagnosis, Scrubbed},
+    operator::{Diagnosis, LedgerDiagnosis, Scrubbed},
     put::NotDurable,
     verify::{FileVerified, FolderVerified},
 };
@@ -145,6 +145,8 @@ details! {
     Disputed as Disputed,
     /// `node doctor`: what was checked.
     Diagnosis as Diagnosis,
+    /// `ledger doctor`: what was checked.
+    LedgerDiagnosis as LedgerDiagnosis,
     /// `node scrub`: what was found.
     Scrubbed as Scrubbed,
     /// `verify` of a file: what was found.

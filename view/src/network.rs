@@ -219,6 +219,12 @@ pub struct Books {
     pub deposits: Money,
     /// What nodes stand for their bytes with: staked, and pay that is withheld.
     pub collateral: Money,
+    /// What stands for the validators.
+    pub stake: Money,
+    /// Stake that was taken back and is still bound.
+    pub unbonding: Money,
+    /// Fees that the validators share at the next epoch.
+    pub rewards: Money,
     /// All that was ever issued.
     pub issued: Money,
     /// Whether all places hold together what was issued.

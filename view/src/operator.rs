@@ -301,6 +301,22 @@ pub struct Diagnosis {
     pub checks: Vec<Check>,
 }
 
+/// What can be checked of a ledger from its machine.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LedgerDiagnosis {
+    /// The ledger; null if the folder has none that can be read.
+    pub chain: Option<Id>,
+    /// The key of the machine; null if the folder has none.
+    pub validator: Option<Id>,
+    /// The last block on the machine; null if it is not known.
+    pub height: Option<u64>,
+    /// Whether nothing is wrong.
+    pub healthy: bool,
+    /// What was checked.
+    pub checks: Vec<Check>,
+}
+
 /// One thing that was checked.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -348,8 +364,26 @@ pub enum CheckKind {
     Proofs,
     /// Whether it has the collateral that it needs, and may be given new shards.
     Collateral,
-    /// Whether it answers at the addresses that the ledger has.
+    /// Whether it answers at the addresses that the ledger has; of a validator, whether the others do.
     Reachable,
+    /// Whether the key is whole, and readable by its owner alone.
+    Key,
+    /// Whether the folder is a copy, which may not sign.
+    Copy,
+    /// Whether the rows of a ledger are those of its last block.
+    Rows,
+    /// Whether the last blocks of a ledger are its validators', and follow each other.
+    Blocks,
+    /// Whether the money of a ledger adds up to what was issued.
+    Money,
+    /// Whether what a validator has signed fits its ledger.
+    Signed,
+    /// Whether the machine is in the set of validators.
+    Set,
+    /// Whether a validator takes its turns.
+    Turns,
+    /// Whether the machine has the newest blocks.
+    Behind,
 }
 
 /// What came of a check.

@@ -1,5 +1,6 @@
 //! `symbolon ledger`: run a ledger, mirror one, or show its state.
 
+mod doctor;
 pub(super) mod mirror;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -14,9 +15,10 @@ use crate::{
     founding::{self, FOUNDERS_MAX, Founded},
     home,
     interrupt::{Interrupt, Leash},
+    metrics::{self, ledger::Machine},
     output::Report,
-    serve::{self, KeepBlocks, LedgerPlan, Network, Rules, RunningLedger},
-    units::{self, count, show_amount, show_duration, show_time},
+    serve::{self, LedgerPlan, Moved, Network, Rules, RunningLedger, Serving},
+    units::{self, count, percent, show_amount, show_duration, show_time},
 };
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,7 @@ use crate::{
 Examples:
   symbolon ledger run --dir /srv/ledger --listen 0.0.0.0:4150
   symbolon ledger mirror --dir /srv/mirror --ledger ledger1qq...
+  symbolon ledger doctor --dir /srv/ledger
   symbolon ledger status")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -45,6 +48,8 @@ enum Verb {
     Found(Box<FoundArgs>),
     /// Keep a checked copy of a ledger on this machine, and answer for it
     Mirror(mirror::Args),
+    /// Check a ledger from its machine, and say what to do
+    Doctor(doctor::Args),
     /// Show the state of the ledger, and check that its money adds up
     #[command(after_help = "\
 Examples:
@@ -62,11 +67,8 @@ Examples:
 Once it answers, it prints its ticket: what nodes and users need to join.
 With --json: {\"event\":\"ready\",\"ticket\":\"ledger1...\"} on one line.")]
 pub(crate) struct RunArgs {
-    /// The folder of the ledger; it is created if it does not exist
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     #[command(flatten)]
-    network: Network,
+    serving: Serving,
     /// Length of an epoch: every node proves once in each. Cannot be changed later [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     epoch: Option<u64>,
@@ -74,12 +76,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CREDITS", value_parser = units::amount)]
     faucet: Option<Amount>,
     #[command(flatten)]
-    blocks: KeepBlocks,
-    #[command(flatten)]
     rules: Rules,
-    /// Stop when stdin ends, that is when the process that started this one ends
-    #[arg(long, hide = true)]
-    leashed: bool,
+    #[command(flatten)]
+    moved: Moved,
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,20 +118,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Error> {
         Verb::Found(args) => found(&args, context).and_then(|report| context.out.report(&report)),
         Verb::Run(args) => serve(*args, context).await,
         Verb::Mirror(args) => mirror::run(args, context).await,
+        Verb::Doctor(args) => {
+            doctor::run(&args, context).await.and_then(|report| context.out.report(&report))
+        }
         Verb::Status => status(context).await.and_then(|report| context.out.report(&report)),
     }
 }
 
 async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
-    let mut interrupt = Interrupt::on(Leash::from(args.leashed));
-    home::make_folder(&args.dir)?;
-    let _lock = home::Home::lock_folder(&args.dir)?;
+    let Serving { dir, network, blocks, metrics, leashed } = args.serving;
+    let mut interrupt = Interrupt::on(Leash::from(leashed));
+    home::make_folder(&dir)?;
+    let _lock = home::Home::lock_folder(&dir)?;
+    args.moved.note(&dir)?;
+    let metrics = metrics::listen(metrics).await?;
     let plan = LedgerPlan {
-        dir: args.dir,
-        network: Network { congestion: context.congestion, ..args.network },
+        dir: dir.clone(),
+        network: Network { congestion: context.congestion, ..network },
         epoch_ms: args.epoch,
         faucet: args.faucet,
-        epochs_kept: args.blocks.epochs(),
+        epochs_kept: blocks.epochs(),
         joined: None,
         rules: args.rules,
     };
@@ -152,9 +157,16 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
     // A ledger that still answers but accepts no more transactions would look alive, so the process ends.
-    let failed = interrupt.or(running.failed()).await;
+    let failed = async {
+        let machine = Machine::new(running.ledger.clone(), running.own(), &dir, &context.host);
+        tokio::select! {
+            error = running.failed() => Err(error),
+            never = metrics::answer(metrics.as_ref(), async || machine.page(Some(&running)).await) => never,
+        }
+    };
+    let failed = interrupt.or(failed).await;
     running.stop().await;
-    failed.map_or(Ok(()), Err)
+    failed.unwrap_or(Ok(()))
 }
 
 fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {
@@ -179,7 +191,7 @@ fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {
         rules: args.rules.clone(),
     };
     founding::found(&dirs, &args.reached_at, serve::params(&plan), &context.host)?;
-    let founded = Founded::read(&dirs[0], &context.host)?;
+    let founded = Founded::read(&dirs[0])?;
     let founded = founded.ok_or_else(|| Error::internal("the founding was not written"))?;
     let ticket = founded.ticket(&founded.addresses[0]);
     let folders: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
@@ -213,6 +225,9 @@ async fn status(context: &Context) -> Result<Report, Error> {
         treasury: books.treasury.into(),
         deposits: books.deposits.into(),
         collateral: books.collateral.into(),
+        stake: books.stake.into(),
+        unbonding: books.unbonding.into(),
+        rewards: books.rewards.into(),
         issued: books.issued.into(),
         adds_up: sound,
     };
@@ -248,7 +263,17 @@ async fn status(context: &Context) -> Result<Report, Error> {
         .field("treasury", show_amount(books.treasury).to_string())
         .field("deposits", show_amount(books.deposits).to_string())
         .field("collateral", show_amount(books.collateral).to_string())
+        .field("stake", stake(&books))
         .field("issued", format!("{}; it {adds_up}", show_amount(books.issued))))
+}
+
+fn stake(books: &context::Books) -> String {
+    format!(
+        "{} of validators; {} of it taken back, and {} of fees for them",
+        show_amount(Amount(books.stake.0.saturating_add(books.unbonding.0))),
+        show_amount(books.unbonding),
+        show_amount(books.rewards)
+    )
 }
 
 fn for_proofs(books: &context::Books) -> String {
@@ -256,12 +281,5 @@ fn for_proofs(books: &context::Books) -> String {
     match books.due {
         Amount::ZERO => all.to_string(),
         due => format!("{all}, {} of them for windows that are open now", show_amount(due)),
-    }
-}
-
-fn percent(bp: u16) -> String {
-    match bp % 100 {
-        0 => format!("{} %", bp / 100),
-        rest => format!("{}.{rest:02} %", bp / 100),
     }
 }

@@ -21,13 +21,14 @@ use crate::{
     detached,
     error::{Error, Kind},
     founding,
-    home::DEFAULT_IDENTITY,
+    home::{self, DEFAULT_IDENTITY},
     interrupt::Interrupt,
     keys::{self, Protection},
     output::Report,
     serve::{
         self, KeepBlocks, LedgerPlan, Network, NodePlan, RunningLedger, RunningNode, node_endpoint,
     },
+    stamp,
     units::{self, Price, count, show_amount, show_duration, show_size},
 };
 
@@ -275,6 +276,11 @@ async fn start_validators(
     let mut running = Vec::new();
     for dir in dirs {
         let plan = LedgerPlan { dir, ..plan.clone() };
+        home::make_folder(&plan.dir)?;
+        if !stamp::is_own(&plan.dir)? {
+            // All validators of this ledger are in this home, and its lock is held: no other machine signs with their keys.
+            stamp::put(&plan.dir)?;
+        }
         running.push(RunningLedger::start(&plan, &context.host).await?);
     }
     let others = running.split_off(1);

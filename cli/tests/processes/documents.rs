@@ -251,6 +251,7 @@ fn validate(seen: &mut Seen, network: &Network) {
     let (home, ticket) = (network.home(), &network.ticket);
     let at = |name: &str| network.folder.path().join(name).display().to_string();
     seen.run(&home, &format!("ledger found --dir {} --validators 4", at("four")));
+    seen.run(&home, &format!("ledger doctor --dir {}", at("ledger")));
     let dir = at("validator");
     let run = format!("validator run --dir {dir} --ledger {ticket}");
     let server = Server::start(&home, words(&run));
@@ -264,6 +265,10 @@ fn validate(seen: &mut Seen, network: &Network) {
     seen.run(&home, &format!("gov vote 1 yes --dir {ledger} --yes"));
     seen.run(&home, &format!("gov show 1 --dir {ledger}"));
     seen.run(&home, "gov list");
+    seen.run(&home, "validator list");
+    seen.run(&home, &format!("validator delegate {key} 5 --yes"));
+    seen.run(&home, &format!("validator undelegate {} 2 --yes", &key[..20]));
+    seen.run(&home, "validator list --mine");
     seen.run(&home, &format!("validator unstake --dir {dir} 1"));
     seen.run(&home, &format!("validator leave --dir {dir}"));
     let other = "0f".repeat(32);

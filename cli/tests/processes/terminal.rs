@@ -44,11 +44,15 @@ impl Lines {
             "demo" => format!("{folder}/nothing"),
             "up" => String::from("--listen 203.0.113.7:1"),
             "ledger run" | "ledger mirror" | "validator run" => format!("--dir {folder}/ledger"),
+            "ledger doctor" => format!("--dir {folder}/ledger"),
             "ledger found" => format!("--dir {folder}/four --validators 4"),
             // No validator is in this folder.
             "validator join" | "validator leave" | "validator unstake" => {
                 format!("--dir {folder}/many")
             }
+            // No validator begins so.
+            "validator delegate" | "validator undelegate" => String::from("zz 1 --yes"),
+            "validator list" => String::from("--mine"),
             "validator send" => format!("--dir {folder}/many {} 1", "0".repeat(64)),
             // Nothing of this is on a ledger of play money, or no motion is.
             "gov propose params" => String::from("epoch_ms=5m --why none"),

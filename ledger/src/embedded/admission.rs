@@ -245,7 +245,7 @@ mod tests {
         let options = Options { key: [7; 32], params: Params::development(), host: host.clone() };
         let ledger = Embedded::open(folder.path(), options).await.unwrap();
         let chain = ledger.chain();
-        let (queue, lanes) = Queue::new(ledger.replica.clone());
+        let (queue, lanes) = Queue::new(ledger.replica.clone(), Arc::default());
         let mut lanes = Admission::start(&host, &ledger.replica, lanes);
         let submit = |transaction: Transaction| {
             let queue = queue.clone();
@@ -299,7 +299,7 @@ mod tests {
             let host = Host::system();
             let options = Options { key: [7; 32], params, host: host.clone() };
             let ledger = Embedded::open(folder.path(), options).await.unwrap();
-            let (queue, lanes) = Queue::new(ledger.replica.clone());
+            let (queue, lanes) = Queue::new(ledger.replica.clone(), Arc::default());
             Self { _folder: folder, ledger, queue, lanes, host }
         }
 

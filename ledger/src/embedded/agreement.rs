@@ -32,7 +32,8 @@ use symbolon_protocol::{
     codec::Encode as _,
     id::{AccountId, ChainId, PeerId, TransactionId},
     ledger::{
-        commit::Validators,
+        block::Block,
+        commit::{Validator, Validators},
         evidence::Evidence,
         transaction::{Action, Transaction},
     },
@@ -51,7 +52,7 @@ use super::{
     queue::{Lanes, Submission, Way, WeakQueue},
     sequencer::Maker,
 };
-use crate::{error::LedgerError, executor::Journal};
+use crate::{error::LedgerError, executor::Journal, figures::Counts};
 
 /// What an engine needs for the time when it is not alone.
 pub(super) struct Company {
@@ -89,6 +90,11 @@ pub(super) struct Agreement {
     validators: Validators,
     own: AccountId,
     key: SigningKey,
+    counts: Arc<Counts>,
+    /// When this machine began to build or to judge a block of the height.
+    began: Option<Instant>,
+    /// The place of this machine in the set that committed the last block, as far as it saw that.
+    place: Option<usize>,
 }
 
 /// Why the engine goes on in another way, or not at all.
@@ -113,6 +119,7 @@ impl Agreement {
             pool.add(submission);
         }
         let (known, own, key) = (pool.known(), maker.own(), maker.signing_key());
+        let counts = maker.counts.clone();
         let (folder, chain) = (company.folder.clone(), company.chain);
         let opening = move || {
             let books = Books::new(maker, known);
@@ -142,6 +149,9 @@ impl Agreement {
             validators,
             own,
             key,
+            counts,
+            began: None,
+            place: None,
         };
         agreement.meet_validators()?;
         Ok(agreement)
@@ -282,7 +292,12 @@ impl Agreement {
                 Output::Wait { id, after } => {
                     self.waits.insert((Instant::now() + Duration::from_millis(after.0), id));
                 }
-                Output::Ask(request) => self.asks.push_back(request),
+                Output::Ask(request) => {
+                    if matches!(request, Request::Build { .. } | Request::Check { .. }) {
+                        self.began.get_or_insert_with(Instant::now);
+                    }
+                    self.asks.push_back(request);
+                }
                 Output::Evidence(evidence) => self.report(evidence),
                 Output::Refused { peer, refusal } => self.refused(peer, refusal),
                 Output::Behind(is_behind) => {
@@ -301,8 +316,23 @@ impl Agreement {
                 Output::Halted(why) => return Err(LedgerError::Damaged(why)),
             }
         }
+        self.counts.stands(self.node.height(), self.node.round());
+        let (waiting, bytes) = self.pool.size();
+        self.counts.waits(waiting, bytes);
         self.ask();
         Ok(None)
+    }
+
+    /// Counts what a committed block says of this machine's part in the one before.
+    fn count(&mut self, block: &Block) {
+        if let Some(began) = self.began.take() {
+            self.counts.decided.note(began.elapsed());
+        }
+        if let (Some(last), Some(place)) = (&block.header.header.facts.last, self.place) {
+            self.counts.signed(last.has(place));
+        }
+        let own = |member: &Validator| member.key == self.own;
+        self.place = self.validators.members.iter().position(own);
     }
 
     /// Shows the ledger what a validator has done. It costs this validator's own account the fee, and if that has none, others
@@ -371,7 +401,9 @@ impl Agreement {
         }
         if let Some(block) = books.committed.take() {
             self.pool.settle(&block);
+            self.count(&block);
         }
+        let books = self.books.as_mut().expect("the books came with the answer");
         match answer {
             Answer::Nothing => {}
             Answer::Send(to, message) => self.company.mesh.send(to, &message),

@@ -29,6 +29,8 @@ pub(super) struct Pool {
     names: HashMap<Hash, Vec<u64>>,
     known: Known,
     next: u64,
+    /// Bytes of those that wait.
+    bytes: usize,
 }
 
 /// Which signatures were checked of the transactions that wait. Clones are the same memory.
@@ -65,6 +67,11 @@ impl Pool {
         self.waiting.is_empty()
     }
 
+    /// How many wait, and how many bytes they have.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.waiting.len(), self.bytes)
+    }
+
     /// Takes one in. Whether it is the first of its kind here.
     pub(super) fn add(&mut self, submission: Submission) -> bool {
         let name = name(&submission.transaction);
@@ -72,6 +79,7 @@ impl Pool {
         let numbers = self.names.entry(name).or_default();
         numbers.push(self.next);
         let is_first = numbers.len() == 1;
+        self.bytes += submission.bytes;
         self.waiting.insert(self.next, submission);
         self.next += 1;
         is_first
@@ -100,6 +108,7 @@ impl Pool {
     /// Answers one, if it still waits.
     pub(super) fn answer(&mut self, number: u64, outcome: Outcome) {
         let Some(submission) = self.waiting.remove(&number) else { return };
+        self.bytes -= submission.bytes;
         let name = name(&submission.transaction);
         if let Some(numbers) = self.names.get_mut(&name) {
             numbers.retain(|other| *other != number);

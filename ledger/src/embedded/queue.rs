@@ -14,16 +14,21 @@ use std::{
 use symbolon_protocol::{
     id::AccountId,
     ledger::{
+        Status,
         admission::{Signatures, is_urgent},
         transaction::{Action, Transaction},
     },
     limits::BLOCK_BYTES_MAX,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     error::LedgerError,
     executor::{Replica, Rows},
+    figures::Counts,
     port::Outcome,
 };
 
@@ -131,6 +136,7 @@ pub(super) struct WeakQueue {
 
 struct Inner {
     replica: Replica,
+    counts: Arc<Counts>,
     urgent: Lane,
     ordinary: Lane,
     /// Bounds how many callers look at the same time whether their transaction is urgent.
@@ -165,12 +171,12 @@ impl Lanes {
 
 impl Queue {
     /// The queue, and the ends of its lanes.
-    pub(super) fn new(replica: Replica) -> (Self, Lanes) {
+    pub(super) fn new(replica: Replica, counts: Arc<Counts>) -> (Self, Lanes) {
         let (urgent, urgent_out) = Lane::new();
         let (ordinary, ordinary_out) = Lane::new();
         let looks = Arc::new(Semaphore::new(LOOKS));
         let (senders, urgent_senders) = (Arc::default(), Arc::default());
-        let inner = Inner { replica, urgent, ordinary, looks, senders, urgent_senders };
+        let inner = Inner { replica, counts, urgent, ordinary, looks, senders, urgent_senders };
         (Self { inner: Arc::new(inner) }, Lanes { urgent: urgent_out, ordinary: ordinary_out })
     }
 
@@ -181,7 +187,13 @@ impl Queue {
         transaction: Transaction,
         bytes: usize,
     ) -> Result<Outcome, LedgerError> {
-        self.inner.enter(transaction, bytes, Way::Submitted).await?.outcome().await
+        let began = Instant::now();
+        let answer = self.inner.enter(transaction, bytes, Way::Submitted).await?;
+        let outcome = answer.outcome().await?;
+        if outcome.status == Status::Applied {
+            self.inner.counts.submitted.note(began.elapsed());
+        }
+        Ok(outcome)
     }
 
     /// The same queue for who must not keep the engine running.

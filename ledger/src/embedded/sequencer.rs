@@ -26,7 +26,7 @@ use super::{
     agreement::Company,
     queue::{Lanes, Submission},
 };
-use crate::{error::LedgerError, executor::Executor, port::Outcome};
+use crate::{error::LedgerError, executor::Executor, figures::Counts, port::Outcome};
 
 pub(super) struct Sequencer {
     host: Host,
@@ -43,6 +43,7 @@ pub(super) struct Sequencer {
 pub(super) struct Maker {
     pub(super) executor: Executor,
     pub(super) onions: Onions,
+    pub(super) counts: Arc<Counts>,
     key: Arc<SigningKey>,
 }
 
@@ -60,6 +61,7 @@ struct Made {
 impl Sequencer {
     pub(super) fn begin(turn: Turn) -> Result<Self, LedgerError> {
         let Turn { host, lanes, maker, held_over, company } = turn;
+        maker.counts.stands(0, 0);
         let due_ms = maker.executor.next_due()?;
         Ok(Self { host, lanes, held_over, maker: Some(maker), due_ms, company })
     }
@@ -119,14 +121,17 @@ impl Sequencer {
     /// Makes and commits a block from the batch, then answers the submissions.
     async fn advance(&mut self, batch: Vec<Submission>) -> Result<(), LedgerError> {
         let mut maker = self.maker.take().expect("the maker is here between two blocks");
-        let now_ms = self.host.now_ms();
+        let (now_ms, began) = (self.host.now_ms(), Instant::now());
         let work = move || (maker.make(batch, now_ms), maker);
         let (made, maker) = self.host.blocking(work).await;
         let maker = self.maker.insert(maker);
         let made = made?;
         self.held_over = made.held_over;
         self.due_ms = made.due_ms;
+        let bytes = self.held_over.iter().map(|held| held.bytes).sum();
+        maker.counts.waits(self.held_over.len(), bytes);
         if let Some(block) = made.block {
+            maker.counts.decided.note(began.elapsed());
             maker.executor.announce(block);
         }
         for (submission, outcome) in made.answers {
@@ -145,7 +150,7 @@ impl Maker {
     }
 
     pub(super) fn new(executor: Executor, onions: Onions, key: Arc<SigningKey>) -> Self {
-        Self { executor, onions, key }
+        Self { executor, onions, counts: Arc::default(), key }
     }
 
     /// Says in the facts of the next block how its parent was committed, if it has to, and gives the commit that shows it.

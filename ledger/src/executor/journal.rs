@@ -1,15 +1,19 @@
 //! What a validator writes down before it speaks: the log of the height that is being decided, and the guard.
 //!
 //! It is a file of its own beside the ledger's, because it says what this machine's key has signed, and not what the ledger
-//! is. A copy of the ledger's file without it cannot sign anything twice: see `symbolon_consensus::guard`.
+//! is. See `symbolon_consensus::guard`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use symbolon_consensus::{Guard, Restored};
-use symbolon_protocol::codec::{Decode, Encode};
+use symbolon_consensus::{Guard, Restored, message::Step};
+use symbolon_net::Host;
+use symbolon_protocol::{
+    codec::{Decode, Encode},
+    id::Hash,
+};
 
-use super::rows::disk;
+use super::{opened, rows::disk};
 use crate::error::LedgerError;
 
 /// Entries by number, in their order.
@@ -52,18 +56,10 @@ impl Journal {
         write.open_table(GUARD).map_err(disk)?;
         write.commit().map_err(disk)?;
         let read = database.begin_read().map_err(disk)?;
-        let (mut next, mut log) = (0, Vec::new());
-        for entry in read.open_table(LOG).map_err(disk)?.iter().map_err(disk)? {
-            let (number, bytes) = entry.map_err(disk)?;
-            next = number.value() + 1;
-            log.push(bytes.value().to_vec());
-        }
-        let guards = read.open_table(GUARD).map_err(disk)?;
-        let guard = ReadableTable::get(&guards, ()).map_err(disk)?;
-        let guard = guard.map(|bytes| Guard::from_bytes(bytes.value())).transpose();
-        let guard = guard.map_err(|error| LedgerError::Damaged(format!("the guard: {error}")))?;
+        let (next, restored) = read_all(&read)?;
+        drop(read);
         let journal = Self { database, next, from_height: 0, entries: Vec::new(), guard: None };
-        Ok((journal, Restored { guard, log }))
+        Ok((journal, restored))
     }
 
     /// Appends an entry, with the next flush.
@@ -104,6 +100,67 @@ impl Journal {
         }
         write.commit().map_err(disk)
     }
+}
+
+/// The number of the next entry, and what is there.
+fn read_all(read: &redb::ReadTransaction) -> Result<(u64, Restored), LedgerError> {
+    let (mut next, mut log) = (0, Vec::new());
+    for entry in read.open_table(LOG).map_err(disk)?.iter().map_err(disk)? {
+        let (number, bytes) = entry.map_err(disk)?;
+        next = number.value() + 1;
+        log.push(bytes.value().to_vec());
+    }
+    let guards = read.open_table(GUARD).map_err(disk)?;
+    let guard = ReadableTable::get(&guards, ()).map_err(disk)?;
+    let guard = guard.map(|bytes| Guard::from_bytes(bytes.value())).transpose();
+    let guard = guard.map_err(|error| LedgerError::Damaged(format!("the guard: {error}")))?;
+    Ok((next, Restored { guard, log }))
+}
+
+/// What a validator has signed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The height.
+    pub height: u64,
+    /// The round.
+    pub round: u32,
+    /// The last height of its log; `None` if that is empty.
+    pub log: Option<u64>,
+}
+
+/// Looks at the journal of a folder, without writing. `None` if there is none, or if it says nothing was signed.
+pub(super) fn look(folder: &Path) -> Result<Option<Signed>, LedgerError> {
+    let path = folder.join(FILE);
+    if !path.try_exists().map_err(disk)? {
+        return Ok(None);
+    }
+    let database = opened::looked_at(&path, CACHE_BYTES)?;
+    let read = database.begin_read().map_err(disk)?;
+    let (_, Restored { guard, log }) = read_all(&read)?;
+    let log = log.iter().map(|entry| height_of(entry)).max();
+    Ok(guard.map(|guard| Signed { height: guard.height, round: guard.round, log }))
+}
+
+/// Whether the journal of a folder says what was signed last.
+pub(crate) fn has_guard(folder: &Path) -> Result<bool, LedgerError> {
+    Ok(look(folder)?.is_some())
+}
+
+/// Lets the validator of a folder sign above a height only, whatever its journal says: what it may have signed before, the
+/// journal of a copy does not know. It must not run.
+pub async fn sign_after(host: &Host, folder: PathBuf, height: u64) -> Result<(), LedgerError> {
+    let writing = move || -> Result<(), LedgerError> {
+        let (mut journal, restored) = Journal::read(&folder)?;
+        // No statement has this digest, so the log does not have it, and nothing is signed at this height.
+        let (step, digest) = (Step::Precommit, Hash([0; 32]));
+        let guard = Guard { height, round: u32::MAX, step, digest };
+        if restored.guard.is_none_or(|known| known.place() < guard.place()) {
+            journal.guard(guard);
+            journal.forget(height.saturating_add(1));
+        }
+        journal.flush()
+    };
+    host.blocking(writing).await
 }
 
 /// An entry begins with its height. One that is too short for that is kept, and damaged.
@@ -160,5 +217,30 @@ mod tests {
         let (_, restored) = Journal::open(folder.path(), 3).unwrap();
         assert!(restored.log.is_empty(), "the ledger was lost");
         assert_eq!(restored.guard, Some(guard(7)));
+        assert_eq!(
+            look(folder.path()).unwrap(),
+            Some(Signed { height: 7, round: 0, log: Some(8) })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_copy_signs_above_a_height_only() {
+        let (folder, host) = (tempfile::tempdir().unwrap(), Host::system());
+        let path = folder.path().to_path_buf();
+        assert_eq!(look(&path).unwrap(), None);
+        assert!(!path.join(FILE).exists(), "a look makes no file");
+        let (mut journal, _) = Journal::open(&path, 8).unwrap();
+        journal.log(entry(9, 1));
+        journal.guard(guard(9));
+        journal.flush().unwrap();
+        drop(journal);
+        sign_after(&host, path.clone(), 12).await.unwrap();
+        let (journal, restored) = Journal::open(&path, 13).unwrap();
+        drop(journal);
+        let held = restored.guard.unwrap();
+        assert_eq!((held.height, held.round, restored.log), (12, u32::MAX, vec![]));
+        // It never goes back.
+        sign_after(&host, path.clone(), 3).await.unwrap();
+        assert_eq!(look(&path).unwrap().unwrap().height, 12);
     }
 }

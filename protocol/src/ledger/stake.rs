@@ -90,6 +90,15 @@ impl ValidatorRow {
         }
     }
 
+    /// What so many shares of what was taken back are worth.
+    #[must_use]
+    pub fn worth_unbonding(&self, shares: u128) -> Amount {
+        match shares == self.unbonding_shares {
+            true => self.unbonding,
+            false => Amount(part(self.unbonding.0, shares, self.unbonding_shares).unwrap_or(0)),
+        }
+    }
+
     /// What its power would be without a cap.
     #[must_use]
     pub fn power(&self, params: &Params) -> u64 {
@@ -464,10 +473,7 @@ fn pay_due<S: State + ?Sized>(books: &mut Books<'_, S>) {
     for (key, Unbonding { shares }) in due {
         let (_, (id, account)) = key;
         let mut row = books.get(ValidatorsTable, &id).expect("rows of validators stay");
-        let value = match shares == row.unbonding_shares {
-            true => row.unbonding,
-            false => Amount(part(row.unbonding.0, shares, row.unbonding_shares).unwrap_or(0)),
-        };
+        let value = row.worth_unbonding(shares);
         row.unbonding = row.unbonding.checked_sub(value).expect("a part of it");
         row.unbonding_shares = row.unbonding_shares.checked_sub(shares).expect("a part of them");
         put(books, id, &row);

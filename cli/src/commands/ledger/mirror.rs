@@ -1,12 +1,13 @@
 //! `symbolon ledger mirror`: the whole state of a ledger on this machine, checked block by block, until it is stopped.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use symbolon_ledger::{Joined, Keeping, LedgerError, LedgerTicket, Mirror, Mirrored, Remote};
-use symbolon_net::{Endpoint, PeerAddress};
+use symbolon_net::{Endpoint, Host, PeerAddress};
+use symbolon_protocol::id::AccountId;
 use symbolon_view::network::{MirrorReady, Ready};
 use tokio::task::JoinHandle;
 
@@ -15,8 +16,9 @@ use crate::{
     error::{Error, Kind},
     home,
     interrupt::{Interrupt, Leash},
+    metrics::{self, ledger::Machine},
     output::Output,
-    serve::{self, KeepBlocks, Network},
+    serve::{self, Network, Serving},
     units::{count, show_time},
 };
 
@@ -36,27 +38,20 @@ Once it has the state, it prints a ticket of its own: those who use it ask this 
 ledger. What they submit is passed on to the ledger.
 With --json: {\"event\":\"ready\",\"ticket\":\"ledger1...\"} on one line; what happens meanwhile goes to stderr.")]
 pub(super) struct Args {
-    /// The folder of the mirror; it is created if it does not exist
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     #[command(flatten)]
-    network: Network,
-    #[command(flatten)]
-    blocks: KeepBlocks,
-    /// Stop when stdin ends, that is when the process that started this one ends
-    #[arg(long, hide = true)]
-    leashed: bool,
+    serving: Serving,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), Error> {
     let ticket = context.ticket()?;
-    let mut interrupt = Interrupt::on(Leash::from(args.leashed));
-    home::make_folder(&args.dir)?;
-    let _lock = home::Home::lock_folder(&args.dir)?;
-    let mut network = args.network;
+    let Serving { dir, mut network, blocks, metrics, leashed } = args.serving;
+    let mut interrupt = Interrupt::on(Leash::from(leashed));
+    home::make_folder(&dir)?;
+    let _lock = home::Home::lock_folder(&dir)?;
+    let metrics = metrics::listen(metrics).await?;
     network.relay.extend(ticket.relays());
     network.congestion = context.congestion;
-    let plan = Plan { dir: args.dir, network, ticket, epochs_kept: args.blocks.epochs() };
+    let plan = Plan { dir, network, ticket, epochs_kept: blocks.epochs() };
     let mut is_told = false;
     loop {
         let (starting, own) = (plan.clone(), context.clone());
@@ -66,9 +61,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), Error> {
             running.tell(context)?;
             is_told = true;
         }
-        let failed = interrupt.or(running.mirror.failed()).await;
+        let ends = async {
+            let machine = running.machine(&plan.dir, &context.host);
+            tokio::select! {
+                error = running.mirror.failed() => Ok(error),
+                never = metrics::answer(metrics.as_ref(), async || machine.page(None).await) => never.map(|()| LedgerError::Closed),
+            }
+        };
+        let failed = interrupt.or(ends).await;
         running.stop().await;
-        match failed {
+        match failed.transpose()? {
             None => return Ok(()),
             // It was away for so long that its next block is gone: the next start sees that.
             Some(LedgerError::Pruned { .. }) => {}
@@ -139,6 +141,12 @@ impl Running {
         }
         context.out.note("Stop it with Ctrl-C; it goes on where it was.");
         Ok(())
+    }
+
+    /// What its figures are about.
+    pub(in crate::commands) fn machine(&self, dir: &Path, host: &Host) -> Machine {
+        let own = AccountId::from(self.endpoint.id());
+        Machine::new(self.mirror.ledger(), own, dir, host)
     }
 
     /// Where others reach it.

@@ -14,16 +14,17 @@ use symbolon_protocol::{
     ledger::rows::{Chain, Node, Nodes},
     wire::storage::{Request, Response},
 };
-use symbolon_view::operator::{Check, CheckKind, CheckOutcome, Diagnosis, Health};
+use symbolon_view::operator::{CheckKind, Diagnosis, Health};
 
 use super::limit;
 use crate::{
+    checks::Checks,
     context::{self, Context},
-    error::{Error, Kind},
+    error::Error,
     health::{self, Noted, SAMPLE},
     home::{self, Home},
     nodes,
-    output::{Align, Report, Table},
+    output::Report,
     units::{count, show_amount, show_duration, show_size, show_time},
 };
 
@@ -40,35 +41,6 @@ pub(crate) struct DoctorArgs {
     dir: PathBuf,
 }
 
-/// The checks so far.
-#[derive(Debug, Default)]
-struct Checks(Vec<Check>);
-
-impl Checks {
-    fn add(
-        &mut self,
-        check: CheckKind,
-        outcome: CheckOutcome,
-        what: impl Into<String>,
-        hint: &str,
-    ) {
-        let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        self.0.push(Check { check, outcome, what: what.into(), hint });
-    }
-
-    fn good(&mut self, check: CheckKind, what: impl Into<String>) {
-        self.add(check, CheckOutcome::Good, what, "");
-    }
-
-    fn bad(&mut self, check: CheckKind, what: impl Into<String>, hint: &str) {
-        self.add(check, CheckOutcome::Bad, what, hint);
-    }
-
-    fn warn(&mut self, check: CheckKind, what: impl Into<String>, hint: &str) {
-        self.add(check, CheckOutcome::Warning, what, hint);
-    }
-}
-
 pub(crate) async fn run(args: &DoctorArgs, context: &Context) -> Result<Report, Error> {
     let mut checks = Checks::default();
     let id = folder(args, &mut checks)?;
@@ -82,24 +54,8 @@ pub(crate) async fn run(args: &DoctorArgs, context: &Context) -> Result<Report, 
         }
     }
     of_ledger(id, &mut checks, context).await;
-    let bad = checks.0.iter().filter(|check| check.outcome == CheckOutcome::Bad).count();
-    let document = Diagnosis { node: id.map(Into::into), healthy: bad == 0, checks: checks.0 };
-    if bad == 0 {
-        return Ok(report(&document));
-    }
-    let first = document.checks.iter().find(|check| check.outcome == CheckOutcome::Bad);
-    let (what, hint) =
-        first.map_or((String::new(), None), |check| (check.what.clone(), check.hint.clone()));
-    let faults = count(bad, "fault");
-    if !context.out.is_json() {
-        // A person sees all checks too, not only the first fault.
-        context.out.report(&report(&document))?;
-    }
-    let error = Error::new(Kind::Partial, format!("{faults}: {what}")).details(document);
-    Err(match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    let (healthy, list) = (checks.are_good(), checks.list().to_vec());
+    checks.end(&Diagnosis { node: id.map(Into::into), healthy, checks: list }, context)
 }
 
 /// The node of the folder, from its key.
@@ -434,47 +390,6 @@ fn is_private(address: &str) -> bool {
         std::net::IpAddr::V6(ip) => {
             ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
         }
-    }
-}
-
-fn report(document: &Diagnosis) -> Report {
-    let mut table = Table::new(&[("CHECK", Align::Left), ("", Align::Left), ("WHAT", Align::Left)]);
-    let mut report = Report::new(document);
-    for check in &document.checks {
-        let mark = match check.outcome {
-            CheckOutcome::Good => "good",
-            CheckOutcome::Warning => "look",
-            CheckOutcome::Bad => "BAD",
-            CheckOutcome::Unknown => "unknown",
-        };
-        table.row(vec![name(check.check).to_owned(), mark.to_owned(), check.what.clone()]);
-    }
-    report = report.table(table);
-    for check in &document.checks {
-        if let Some(hint) = &check.hint {
-            report = report.text(format!("{}: {hint}", name(check.check)));
-        }
-    }
-    report
-}
-
-fn name(check: CheckKind) -> &'static str {
-    match check {
-        CheckKind::Folder => "folder",
-        CheckKind::Running => "running",
-        CheckKind::Version => "version",
-        CheckKind::Disk => "disk",
-        CheckKind::Room => "room",
-        CheckKind::Store => "store",
-        CheckKind::Damage => "damage",
-        CheckKind::OpenFiles => "open files",
-        CheckKind::View => "view",
-        CheckKind::Ledger => "ledger",
-        CheckKind::Clock => "clock",
-        CheckKind::Registered => "registered",
-        CheckKind::Proofs => "proofs",
-        CheckKind::Collateral => "collateral",
-        CheckKind::Reachable => "reachable",
     }
 }
 

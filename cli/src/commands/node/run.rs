@@ -122,10 +122,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
         RunningNode::start(&starting, secret, endpoint, &ledger, &host).await
     };
     let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
-    let metrics = match args.metrics {
-        Some(address) => Some(metrics::listen(address).await?),
-        None => None,
-    };
+    let metrics = metrics::listen(args.metrics).await?;
     let runs = async {
         running.registered().await;
         ready(&running, &plan, context)?;
@@ -139,7 +136,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
             ended = runs => ended,
             never = noted.keep(&running) => never,
             never = alerts::pass_on(&running, args.alert_command.as_deref(), &context.host) => never,
-            never = metrics::answer(metrics, &running, &plan) => never,
+            never = metrics::answer(metrics.as_ref(), async || metrics::node::page(&running, &plan).await) => never,
         }
     };
     let told = interrupt.or(ends).await.unwrap_or(Ok(()));

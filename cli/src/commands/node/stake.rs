@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use symbolon_node::OwnKey;
+use symbolon_ledger::Ledger;
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, NodeId, TransactionId},
-    ledger::{
-        Status, fee,
-        rows::{Accounts, Nodes},
-        transaction::Action,
-    },
+    id::NodeId,
+    ledger::{Status, rows::Nodes, transaction::Action},
 };
 use symbolon_view::operator::Staked;
 
@@ -20,7 +16,8 @@ use crate::{
     error::{Error, Kind},
     home,
     output::Report,
-    units::{self, show_amount},
+    own_account::OwnAccount,
+    units,
 };
 
 #[derive(Debug, clap::Args)]
@@ -45,37 +42,10 @@ pub(crate) struct StakeArgs {
 
 pub(crate) async fn run(args: &StakeArgs, context: &Context) -> Result<Report, Error> {
     limit::is_node(&args.dir)?;
-    let key = OwnKey::new(&home::secret(&args.dir.join("key"), context.host.random())?);
-    let account = AccountId::from(key.node());
+    let secret = home::secret(&args.dir.join("key"), context.host.random())?;
+    let own = OwnAccount::new(&secret, "node");
     let (ledger, endpoint) = context.ledger().await?;
-    let sent = async {
-        let chain = context::chain(&ledger).await?;
-        let (node, amount): (NodeId, _) = (key.node(), args.amount);
-        let action = match args.back {
-            true => Action::Unstake { amount },
-            false => Action::Stake { node, amount },
-        };
-        let fee = fee(&chain.params, &action);
-        let id = TransactionId(context.host.random());
-        let valid_until = chain.height.saturating_add(chain.params.validity_blocks_max);
-        let transaction = key.sign(chain.id, id, valid_until, action);
-        let outcome = ledger.submit(transaction).await?;
-        if outcome.status != Status::Applied {
-            return Err(refused(outcome.status, account, fee));
-        }
-        let row = ledger.row(Nodes, &node).await?;
-        let row = row.ok_or_else(|| Error::new(Kind::NotFound, "the node is not registered"))?;
-        let balance = ledger.row(Accounts, &account).await?.map_or(Amount::ZERO, |row| row.balance);
-        Ok(Staked {
-            node: node.into(),
-            collateral: row.collateral.into(),
-            withheld: row.withheld.into(),
-            needs: row.needs(&chain.params).into(),
-            takes: row.takes(&chain.params, chain.epoch),
-            balance: balance.into(),
-        })
-    };
-    let sent = sent.await;
+    let sent = sent(&own, args, &ledger, context).await;
     context::hang_up(endpoint).await;
     let document = sent?;
     let text = format!(
@@ -87,22 +57,38 @@ pub(crate) async fn run(args: &StakeArgs, context: &Context) -> Result<Report, E
     Ok(Report::new(&document).text(text))
 }
 
-fn refused(status: Status, account: AccountId, fee: Amount) -> Error {
-    let hint = match status {
-        Status::BalanceTooLow | Status::FeeNotCovered => format!(
-            "the node's own account pays: send it money with symbolon account send {account}; the fee is {}",
-            show_amount(fee)
+async fn sent(
+    own: &OwnAccount,
+    args: &StakeArgs,
+    ledger: &Ledger,
+    context: &Context,
+) -> Result<Staked, Error> {
+    let (node, amount) = (NodeId::from(own.id), args.amount);
+    let action = match args.back {
+        true => Action::Unstake { amount },
+        false => Action::Stake { node, amount },
+    };
+    let applied = own.submit(ledger, &context.host, |_| Ok(action), explain).await?;
+    let row = ledger.row(Nodes, &node).await?;
+    let row = row.ok_or_else(|| Error::new(Kind::NotFound, "the node is not registered"))?;
+    let chain = &applied.chain;
+    Ok(Staked {
+        node: node.into(),
+        collateral: row.collateral.into(),
+        withheld: row.withheld.into(),
+        needs: row.needs(&chain.params).into(),
+        takes: row.takes(&chain.params, chain.epoch),
+        balance: own.balance(ledger).await?.into(),
+    })
+}
+
+fn explain(status: Status) -> (Kind, &'static str) {
+    match status {
+        Status::CollateralTooLow => (
+            Kind::LedgerRefused,
+            "only what the node does not need comes back: see symbolon node status",
         ),
-        Status::CollateralTooLow => {
-            String::from("only what the node does not need comes back: see symbolon node status")
-        }
-        Status::UnknownNode => String::from("start it first with: symbolon node run"),
-        _ => String::from("see symbolon node doctor"),
-    };
-    let kind = match status {
-        Status::BalanceTooLow | Status::FeeNotCovered => Kind::BalanceTooLow,
-        Status::UnknownNode => Kind::NotFound,
-        _ => Kind::LedgerRefused,
-    };
-    Error::new(kind, format!("the ledger refuses it: {status}")).hint(hint)
+        Status::UnknownNode => (Kind::NotFound, "start it first with: symbolon node run"),
+        _ => (Kind::LedgerRefused, "see symbolon node doctor"),
+    }
 }

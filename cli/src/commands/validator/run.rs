@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use symbolon_ledger::{Keeping, LedgerError, LedgerTicket, Remote};
-use symbolon_protocol::id::AccountId;
+use symbolon_ledger::{Keeping, Ledger, LedgerError, LedgerTicket, sign_after};
+use symbolon_protocol::{id::AccountId, ledger::rows::Chain};
 use symbolon_view::{
     network::Ready,
     validators::{ValidatorReady, Votes},
 };
-use tokio::time::sleep;
+use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
     commands::ledger::mirror,
@@ -16,7 +16,10 @@ use crate::{
     error::Error,
     home,
     interrupt::{Interrupt, Leash},
-    serve::{self, KeepBlocks, LedgerPlan, Network, Rules, RunningLedger},
+    metrics::{self, ledger::Machine},
+    serve::{self, LedgerPlan, Moved, Network, Rules, RunningLedger, Serving},
+    stamp,
+    units::show_time,
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,39 +32,36 @@ validator has staked (symbolon validator join) and the ledger has chosen it, it 
 follows again. It may be killed at any moment: what it has signed is on its disk before anyone hears it.
 
 The files key, salt and validator.redb in the folder are this validator. Two machines with them sign against each
-other, and the validator loses a part of its stake and its place for ever. So a backup of a folder that has run is of no
-use; after a loss, make a new validator.")]
+other, and the validator loses a part of its stake and its place for ever. A copy of the folder, such as one from a backup,
+does not know what was signed since: it follows, and votes only once the ledger has made a block that is newer than its start.")]
 pub(super) struct RunArgs {
-    /// The folder of the validator; it is created if it does not exist
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     #[command(flatten)]
-    network: Network,
+    serving: Serving,
     #[command(flatten)]
-    blocks: KeepBlocks,
-    /// Stop when stdin ends, that is when the process that started this one ends
-    #[arg(long, hide = true)]
-    leashed: bool,
+    moved: Moved,
 }
 
 pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
     let ticket = context.ticket()?;
-    let mut interrupt = Interrupt::on(Leash::from(args.leashed));
-    home::make_folder(&args.dir)?;
-    let _lock = home::Home::lock_folder(&args.dir)?;
+    let Serving { dir, mut network, blocks, metrics, leashed } = args.serving;
+    let mut interrupt = Interrupt::on(Leash::from(leashed));
+    home::make_folder(&dir)?;
+    let _lock = home::Home::lock_folder(&dir)?;
     let host = &context.host;
-    let key = home::secret(&args.dir.join("key"), host.random())?;
-    home::secret(&args.dir.join("salt"), host.random())?;
+    let key = stamp::signing_key(&dir, host)?;
+    home::secret(&dir.join("salt"), host.random())?;
+    args.moved.note(&dir)?;
+    let metrics = metrics::listen(metrics).await?;
     let own = AccountId::from(symbolon_net::peer_id(&key));
-    let mut network = args.network;
     network.relay.extend(ticket.relays());
     network.congestion = context.congestion;
     let validator = Validator {
         own,
-        dir: args.dir,
+        dir,
         network,
         ticket,
-        epochs_kept: args.blocks.epochs(),
+        epochs_kept: blocks.epochs(),
+        started_ms: host.now_ms().0,
         context: context.clone(),
     };
     let mut is_told = false;
@@ -75,7 +75,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
                 Some(None) => {}
                 Some(Some(running)) => {
                     validator.tell(Votes::Yes, &mut is_told)?;
-                    let ended = interrupt.or(validator.voted(&running)).await;
+                    let ended = interrupt.or(validator.voted(&running, metrics.as_ref())).await;
                     running.stop().await;
                     serve::port_given_back(&validator.dir).await;
                     match ended {
@@ -91,14 +91,15 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), Error> {
         let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
         validator.note_address(&running)?;
         validator.tell(Votes::No, &mut is_told)?;
-        let ended = interrupt.or(validator.chosen(&running)).await;
+        let ended = interrupt.or(validator.chosen(&running, metrics.as_ref())).await;
         running.stop().await;
         serve::port_given_back(&validator.dir).await;
         match ended {
             None => return Ok(()),
             // It was away for so long that its next block is gone: the next start sees that.
-            Some(Ok(()) | Err(LedgerError::Pruned { .. })) => {}
-            Some(Err(error)) => return Err(mirror::in_words(error)),
+            Some(Ok(None | Some(LedgerError::Pruned { .. }))) => {}
+            Some(Ok(Some(error))) => return Err(mirror::in_words(error)),
+            Some(Err(error)) => return Err(error),
         }
     }
 }
@@ -111,6 +112,8 @@ struct Validator {
     network: Network,
     ticket: LedgerTicket,
     epochs_kept: u64,
+    /// When the process was started, by the machine's clock.
+    started_ms: u64,
     context: Context,
 }
 
@@ -143,61 +146,88 @@ impl Validator {
     }
 
     /// Waits until it votes no longer: it has left, or has been away for so long that it has to follow first.
-    async fn voted(&self, running: &RunningLedger) -> Result<(), Error> {
-        let away = async {
-            let mut last = 0;
-            loop {
-                sleep(LOOK_AHEAD).await;
-                let height =
-                    context::chain(&running.ledger).await.map_or(last, |chain| chain.height);
-                let goes_on = last < height;
-                last = height;
-                if goes_on {
-                    continue;
-                }
-                if let Some(ahead) = self.height_elsewhere().await
-                    && height.saturating_add(1) < ahead
-                {
-                    return;
-                }
-            }
-        };
+    async fn voted(
+        &self,
+        running: &RunningLedger,
+        metrics: Option<&TcpListener>,
+    ) -> Result<(), Error> {
+        let machine = Machine::new(running.ledger.clone(), self.own, &self.dir, &self.context.host);
         tokio::select! {
             error = running.ended() => match error {
                 LedgerError::WrongKey { .. } => Ok(()),
                 error => Err(error.into()),
             },
-            () = away => Ok(()),
+            () = self.left_behind(running) => Ok(()),
+            never = metrics::answer(metrics, async || machine.page(Some(running)).await) => never,
         }
     }
 
-    /// The height that other servers of the ledger have.
-    async fn height_elsewhere(&self) -> Option<u64> {
-        let mut options = symbolon_net::BindOptions::new(self.context.host.random());
-        options.accept = Vec::new();
-        let endpoint = symbolon_net::Endpoint::iroh(options).await.ok()?;
+    /// Ends when the ledger goes on without this machine.
+    async fn left_behind(&self, running: &RunningLedger) {
         let keeping = Keeping { host: self.context.host.clone(), folder: self.dir.clone() };
-        let remote = Remote::keeping(endpoint.clone(), self.ticket.clone(), keeping);
-        let head = symbolon_ledger::Ledger::from(remote).head().await;
-        endpoint.close().await;
-        head.ok().map(|head| head.header.height)
+        let Some(elsewhere) = running.elsewhere(&self.ticket, keeping) else {
+            return std::future::pending().await;
+        };
+        let mut last = 0;
+        loop {
+            sleep(LOOK_AHEAD).await;
+            let height = context::chain(&running.ledger).await.map_or(last, |chain| chain.height);
+            let goes_on = last < height;
+            last = height;
+            if goes_on {
+                continue;
+            }
+            if let Some(ahead) = height_of(&elsewhere).await
+                && height.saturating_add(1) < ahead
+            {
+                return;
+            }
+        }
     }
 
-    /// Waits until the ledger has chosen it.
-    async fn chosen(&self, running: &mirror::Running) -> Result<(), LedgerError> {
+    /// Waits until the ledger has chosen it, and its key may sign. Gives the error at which the mirror stops.
+    async fn chosen(
+        &self,
+        running: &mirror::Running,
+        metrics: Option<&TcpListener>,
+    ) -> Result<Option<LedgerError>, Error> {
+        let machine = running.machine(&self.dir, &self.context.host);
         let chosen = async {
+            let mut is_own = stamp::is_own(&self.dir)?;
+            let first = chain_of(running).await?;
+            let safe_ms = self.safe_ms(&first);
+            if !is_own {
+                self.context.out.aside(&format!(
+                    "This folder is a copy. It votes once the ledger has a block of after {}.",
+                    show_time(safe_ms)
+                ));
+            }
             loop {
-                let chain = running.mirror.chain_row().await?;
-                if chain.validators.power_of(&self.own) != 0 {
-                    return Ok(());
+                let chain = chain_of(running).await?;
+                if !is_own && safe_ms < chain.time_ms.0 {
+                    // What the key may have signed elsewhere was signed before the start, so below this block.
+                    let (host, dir) = (&self.context.host, self.dir.clone());
+                    sign_after(host, dir, chain.height).await?;
+                    stamp::put(&self.dir)?;
+                    is_own = true;
+                }
+                if is_own && chain.validators.power_of(&self.own) != 0 {
+                    return Ok(None);
                 }
                 sleep(LOOK).await;
             }
         };
         tokio::select! {
-            error = running.mirror.failed() => Err(error),
+            error = running.mirror.failed() => Ok(Some(error)),
             chosen = chosen => chosen,
+            never = metrics::answer(metrics, async || machine.page(None).await) => never.map(|()| None),
         }
+    }
+
+    /// A time after which a block can only have been made since the start of this process: a validator signs no block whose
+    /// time is more than two seconds ahead of its clock.
+    fn safe_ms(&self, first: &Chain) -> u64 {
+        self.started_ms.max(first.time_ms.0).saturating_add(CLOCKS_MS)
     }
 
     /// Notes where others reach it: `join` tells the ledger.
@@ -226,6 +256,18 @@ impl Validator {
         Ok(())
     }
 }
+
+async fn chain_of(running: &mirror::Running) -> Result<Chain, Error> {
+    Ok(running.mirror.chain_row().await?)
+}
+
+async fn height_of(ledger: &Ledger) -> Option<u64> {
+    ledger.head().await.ok().map(|head| head.header.height)
+}
+
+/// How much later than the start of a copy a block must be, in milliseconds: what blocks may be ahead of clocks, and what
+/// clocks that are set over the network may differ.
+const CLOCKS_MS: u64 = 10_000;
 
 /// How often a follower looks whether it is chosen.
 const LOOK: Duration = Duration::from_millis(300);

@@ -3,25 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use symbolon_ledger::{Ledger, founder_at};
-use symbolon_node::OwnKey;
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, PeerId, TransactionId},
+    id::{AccountId, PeerId},
     ledger::{
-        Status, fee,
+        Status,
         rows::{Chain, ValidatorRow, ValidatorState, ValidatorsTable},
         transaction::Action,
     },
 };
 use symbolon_view::validators::ValidatorChanged;
 
-use super::{balance, in_words, no_folder, words};
+use super::{in_words, no_folder};
 use crate::{
     context::{self, Context},
     error::{Error, Kind},
     home,
     output::Report,
-    units,
+    own_account::OwnAccount,
+    units::{self, show_amount},
 };
 
 #[derive(Debug, clap::Args)]
@@ -90,18 +90,20 @@ pub(super) struct SendArgs {
 
 /// A validator's folder, as its commands use it.
 struct Own {
-    key: OwnKey,
+    account: OwnAccount,
     secret: zeroize::Zeroizing<[u8; 32]>,
-    id: AccountId,
 }
 
 impl Own {
     fn read(dir: &Path) -> Result<Self, Error> {
         let secret = home::read_if_there(&dir.join("key"))?.ok_or_else(|| no_folder(dir))?;
         let secret: [u8; 32] = secret.try_into().map_err(|_| no_folder(dir))?;
-        let key = OwnKey::new(&secret);
-        let id = AccountId::from(key.node());
-        Ok(Self { key, secret: zeroize::Zeroizing::new(secret), id })
+        let account = OwnAccount::new(&secret, "validator");
+        Ok(Self { account, secret: zeroize::Zeroizing::new(secret) })
+    }
+
+    fn id(&self) -> AccountId {
+        self.account.id
     }
 }
 
@@ -109,7 +111,7 @@ impl Own {
 async fn submit(
     dir: &Path,
     context: &Context,
-    make: impl FnOnce(&Own, &Chain, Option<&ValidatorRow>) -> Result<Action, Error>,
+    make: impl FnOnce(&Own, Option<&ValidatorRow>) -> Result<Action, Error>,
 ) -> Result<Report, Error> {
     let own = Own::read(dir)?;
     let (ledger, endpoint) = context.ledger().await?;
@@ -122,34 +124,27 @@ async fn submit_to(
     ledger: &Ledger,
     own: &Own,
     context: &Context,
-    make: impl FnOnce(&Own, &Chain, Option<&ValidatorRow>) -> Result<Action, Error>,
+    make: impl FnOnce(&Own, Option<&ValidatorRow>) -> Result<Action, Error>,
 ) -> Result<Report, Error> {
-    let chain = context::chain(ledger).await?;
-    let before = ledger.row(ValidatorsTable, &own.id).await?;
-    let action = make(own, &chain, before.as_ref())?;
-    let cost = fee(&chain.params, &action);
-    let id = TransactionId(context.host.random());
-    let valid_until = chain.height.saturating_add(chain.params.validity_blocks_max);
-    let outcome = ledger.submit(own.key.sign(chain.id, id, valid_until, action)).await?;
-    if outcome.status != Status::Applied {
-        return Err(refused(outcome.status, own.id, cost));
-    }
-    let row = ledger.row(ValidatorsTable, &own.id).await?;
-    let left = balance(ledger, &own.id).await?;
+    let before = ledger.row(ValidatorsTable, &own.id()).await?;
+    let make = |_: &Chain| make(own, before.as_ref());
+    let applied = own.account.submit(ledger, &context.host, make, explain).await?;
+    let row = ledger.row(ValidatorsTable, &own.id()).await?;
+    let left = own.account.balance(ledger).await?;
     let state = row.as_ref().map_or("none", |row| in_words(row.state));
     let stake = row.as_ref().map_or(Amount::ZERO, |row| row.stake);
     let document = ValidatorChanged {
-        validator: own.id.into(),
+        validator: own.id().into(),
         state: state.into(),
         stake: stake.into(),
         balance: left.into(),
-        height: outcome.height,
+        height: applied.height,
     };
     let text = format!(
         "Validator {} is {state}, with {} of stake; its account has {} left.",
-        own.id,
-        words(stake),
-        words(left)
+        own.id(),
+        show_amount(stake),
+        show_amount(left)
     );
     Ok(Report::new(&document).text(text))
 }
@@ -160,14 +155,14 @@ pub(super) async fn join(args: &JoinArgs, context: &Context) -> Result<Report, E
         .map(|text| String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
         .unwrap_or_default();
     let salt = salt(&args.dir)?;
-    submit(&args.dir, context, |own, _, row| match row {
+    submit(&args.dir, context, |own, row| match row {
         None => {
             let amount = args.stake.ok_or_else(|| {
                 Error::usage("say how much it stakes").hint("for example: --stake 10")
             })?;
             Ok(Action::JoinValidators {
-                operator: own.id,
-                peer: PeerId(own.id.0),
+                operator: own.id(),
+                peer: PeerId(own.id().0),
                 addresses,
                 commission_bp: args.commission,
                 onion: founder_at(&own.secret, salt, 0),
@@ -176,7 +171,7 @@ pub(super) async fn join(args: &JoinArgs, context: &Context) -> Result<Report, E
         }
         Some(row) => match row.state {
             ValidatorState::Out | ValidatorState::Jailed { .. } => Ok(Action::RejoinValidators {
-                validator: own.id,
+                validator: own.id(),
                 onion: founder_at(&own.secret, salt, row.own),
             }),
             state => {
@@ -189,18 +184,18 @@ pub(super) async fn join(args: &JoinArgs, context: &Context) -> Result<Report, E
 }
 
 pub(super) async fn leave(args: &FolderArgs, context: &Context) -> Result<Report, Error> {
-    submit(&args.dir, context, |own, _, _| Ok(Action::LeaveValidators { validator: own.id })).await
+    submit(&args.dir, context, |own, _| Ok(Action::LeaveValidators { validator: own.id() })).await
 }
 
 pub(super) async fn unstake(args: &UnstakeArgs, context: &Context) -> Result<Report, Error> {
     let amount = args.amount;
-    submit(&args.dir, context, |own, _, _| Ok(Action::Undelegate { validator: own.id, amount }))
+    submit(&args.dir, context, |own, _| Ok(Action::Undelegate { validator: own.id(), amount }))
         .await
 }
 
 pub(super) async fn send(args: &SendArgs, context: &Context) -> Result<Report, Error> {
     let (to, amount) = (args.to, args.amount);
-    submit(&args.dir, context, |_, _, _| Ok(Action::Transfer { to, amount })).await
+    submit(&args.dir, context, |_, _| Ok(Action::Transfer { to, amount })).await
 }
 
 fn salt(dir: &Path) -> Result<[u8; 32], Error> {
@@ -212,18 +207,10 @@ fn salt(dir: &Path) -> Result<[u8; 32], Error> {
     })
 }
 
-fn refused(status: Status, account: AccountId, cost: Amount) -> Error {
+fn explain(status: Status) -> (Kind, &'static str) {
     let hint = match status {
-        Status::BalanceTooLow | Status::FeeNotCovered => format!(
-            "the validator's own account pays: send it money with symbolon account send {account}; the fee is {}",
-            words(cost)
-        ),
-        Status::TooEarly => String::from("it is jailed for a while: see symbolon validator status"),
-        _ => String::from("see symbolon validator status"),
+        Status::TooEarly => "it is jailed for a while: see symbolon validator status",
+        _ => "see symbolon validator status",
     };
-    let kind = match status {
-        Status::BalanceTooLow | Status::FeeNotCovered => Kind::BalanceTooLow,
-        _ => Kind::LedgerRefused,
-    };
-    Error::new(kind, format!("the ledger refuses it: {status}")).hint(hint)
+    (Kind::LedgerRefused, hint)
 }

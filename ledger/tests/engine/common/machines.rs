@@ -123,7 +123,8 @@ impl Machines {
         let options = Options { key, params, host: host.clone() };
         let (founding, salt) = (Some(self.genesis.clone()), Some(SALT));
         let addresses = self.addresses.clone();
-        let together = Together { endpoint: endpoint.clone(), addresses, salt, founding };
+        let together =
+            Together { endpoint: endpoint.clone(), addresses, salt, founding, is_copy: false };
         let embedded = Embedded::open_together(&self.folder(at), options, EPOCHS_KEPT, together)
             .await
             .unwrap();
