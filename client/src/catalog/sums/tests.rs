@@ -58,6 +58,20 @@ pub(in crate::catalog) fn check(catalog: &Catalog) {
             entry.file_bytes += length;
         }
     }
+    let items = catalog.rows(Items).unwrap();
+    let parts = catalog.rows(ItemParts).unwrap();
+    let of_items = items.iter().map(ItemEntry::ranges);
+    for ranges in of_items.chain(parts.iter().map(|part| part.ranges.as_slice())) {
+        let mut seen = Vec::new();
+        for range in ranges {
+            let entry = used.entry(range.object).or_insert(UsedEntry::none(range.object));
+            if !seen.contains(range) {
+                entry.ranges += 1;
+                entry.bytes += range.length;
+                seen.push(*range);
+            }
+        }
+    }
     let (mut terms, mut watched) = (BTreeMap::<_, (u64, u64)>::new(), Vec::new());
     for row in &objects {
         let id = row.manifest.object;
@@ -66,8 +80,14 @@ pub(in crate::catalog) fn check(catalog: &Catalog) {
         *term = (term.0 + 1, term.1 + use_of.files);
         let dead = row.manifest.length.saturating_sub(use_of.bytes);
         match row.kind {
-            FileKind::Own | FileKind::Pack if use_of.ranges == 0 => watched.push((id, "unused")),
-            FileKind::Pack if use_of.bytes < dead => watched.push((id, "sparse")),
+            FileKind::Own | FileKind::Pack | FileKind::Item | FileKind::ItemPack
+                if use_of.ranges == 0 =>
+            {
+                watched.push((id, "unused"));
+            }
+            FileKind::Pack | FileKind::ItemPack if use_of.bytes < dead => {
+                watched.push((id, "sparse"));
+            }
             _ => {}
         }
     }
