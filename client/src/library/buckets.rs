@@ -352,7 +352,7 @@ fn extend_ranges(ranges: &mut Vec<ItemRange>, more: impl IntoIterator<Item = Ite
     }
 }
 
-/// The part of an item's ranges that begins at byte `first` and has `length` bytes, or what there is of it.
+/// The part of an item's ranges that begins at byte `first` and has `length` bytes, or fewer at the item's end.
 fn cut_ranges(ranges: &[ItemRange], mut first: u64, mut length: u64) -> Vec<ItemRange> {
     let mut out = Vec::new();
     for range in ranges {

@@ -223,10 +223,16 @@ proptest! {
 
 fn rows_of(catalog: &Catalog) -> BTreeSet<Vec<u8>> {
     let mut keys = BTreeSet::new();
-    let mut note = |key: &[u8], _: ItemEntry| keys.insert(key.to_vec()) || true;
+    let mut note = |key: &[u8], _: ItemEntry| {
+        keys.insert(key.to_vec());
+        true
+    };
     catalog.each_keyed(Items, &mut note).unwrap();
     catalog.each_keyed(Waiting, &mut note).unwrap();
-    let note = |key: &[u8], _: PartedEntry| keys.insert(key.to_vec()) || true;
+    let note = |key: &[u8], _: PartedEntry| {
+        keys.insert(key.to_vec());
+        true
+    };
     catalog.each_keyed(Parted, note).unwrap();
     keys
 }

@@ -34,7 +34,7 @@ impl ItemReader {
         &self.item
     }
 
-    /// The bytes from `first` on, `length` of them or what there is.
+    /// The bytes from `first` on, `length` of them, or fewer at the item's end.
     #[must_use]
     pub fn bytes(&self, first: u64, length: u64, progress: &Progress) -> ItemBytes {
         let (library, progress) = (self.library.clone(), progress.clone());

@@ -152,28 +152,34 @@ fn library() -> (&'static Runtime, &'static Library) {
     (runtime, library)
 }
 
+async fn put_bytes(
+    library: &Library,
+    name: &BucketName,
+    model: &mut Model,
+    (text, byte, need): (Vec<u8>, u8, Need),
+) {
+    let (bytes, key) = (vec![byte; usize::from(byte) % 5], key(text.clone()));
+    let expected = match need {
+        Need::Nothing => Expected::Anything,
+        Need::Absent => Expected::Absent,
+        Need::Present => Expected::Present,
+    };
+    let there = model.current(&text).is_some();
+    let refused = (need == Need::Absent && there) || (need == Need::Present && !there);
+    let attributes = vec![tag("red")];
+    let options = ItemOptions { expected, attributes: attributes.clone(), ..waits() };
+    let done = put(library, (name, &key), &bytes, options).await;
+    assert_eq!(done.is_err(), refused, "{done:?}");
+    if let Ok(item) = done {
+        assert_eq!(item.version == VersionId::NULL, !model.keeps);
+        model.add(&text, Version { id: item.version, bytes: Some(bytes), attributes });
+    }
+}
+
 /// Does the same in the bucket and in the model. Both have to agree on what is refused.
 async fn act(library: &Library, name: &BucketName, model: &mut Model, act: Act) {
-    let quiet = Progress::silent();
     match act {
-        Act::Put(text, byte, need) => {
-            let (bytes, key) = (vec![byte; usize::from(byte) % 5], key(text.clone()));
-            let expected = match need {
-                Need::Nothing => Expected::Anything,
-                Need::Absent => Expected::Absent,
-                Need::Present => Expected::Present,
-            };
-            let there = model.current(&text).is_some();
-            let refused = (need == Need::Absent && there) || (need == Need::Present && !there);
-            let attributes = vec![tag("red")];
-            let options = ItemOptions { expected, attributes: attributes.clone(), ..waits() };
-            let done = put(library, (name, &key), &bytes, options).await;
-            assert_eq!(done.is_err(), refused, "{done:?}");
-            if let Ok(item) = done {
-                assert_eq!(item.version == VersionId::NULL, !model.keeps);
-                model.add(&text, Version { id: item.version, bytes: Some(bytes), attributes });
-            }
-        }
+        Act::Put(text, byte, need) => put_bytes(library, name, model, (text, byte, need)).await,
         Act::Remove(text) => {
             let key = key(text.clone());
             let done = library.remove_item(name, &key, None, Expected::Anything).await.unwrap();
@@ -219,21 +225,24 @@ async fn act(library: &Library, name: &BucketName, model: &mut Model, act: Act) 
             assert!(matches!(stale, Err(ClientError::NotAsExpected { .. })));
             model.keeps = keep;
         }
-        Act::Parts(text) => {
-            let key = key(text.clone());
-            let id = library.begin_parts(name, &key, Vec::new()).await.unwrap();
-            let upload = (name, &key, id);
-            let mut parts = Vec::new();
-            for number in [7, 2] {
-                let (from, options) = (Cursor::new(Vec::new()), ItemOptions::default());
-                let part = library.put_part(upload, number, from, options, &quiet).await.unwrap();
-                parts.insert(0, (number, part.0.etag));
-            }
-            let done = library.complete_parts(upload, parts, Expected::Anything, Vec::new()).await;
-            let (bytes, attributes) = (Some(Vec::new()), Vec::new());
-            model.add(&text, Version { id: done.unwrap().version, bytes, attributes });
-        }
+        Act::Parts(text) => put_parts(library, name, model, text).await,
     }
+}
+
+/// Puts an item in parts that have no bytes.
+async fn put_parts(library: &Library, name: &BucketName, model: &mut Model, text: Vec<u8>) {
+    let (key, quiet) = (key(text.clone()), Progress::silent());
+    let id = library.begin_parts(name, &key, Vec::new()).await.unwrap();
+    let upload = (name, &key, id);
+    let mut parts = Vec::new();
+    for number in [7, 2] {
+        let (from, options) = (Cursor::new(Vec::new()), ItemOptions::default());
+        let part = library.put_part(upload, number, from, options, &quiet).await.unwrap();
+        parts.insert(0, (number, part.0.etag));
+    }
+    let done = library.complete_parts(upload, parts, Expected::Anything, Vec::new()).await;
+    let (bytes, attributes) = (Some(Vec::new()), Vec::new());
+    model.add(&text, Version { id: done.unwrap().version, bytes, attributes });
 }
 
 async fn compare(library: &Library, name: &BucketName, model: &Model) {

@@ -162,33 +162,45 @@ async fn copies_and_parts_move_no_bytes_and_hold_what_they_use() {
     let all = [&one[100..600_100], &two[..]].concat();
     assert!(get(library, (&name, &c), None).await.unwrap() == all);
 
+    give_up_unused(&world, &name, &all).await;
+    give_up_an_upload(library, &name, &one).await;
+    library.remove_bucket(&name).await.unwrap();
+    world.end().await;
+}
+
+/// Removes the items of the test above one by one: what anything uses stays.
+async fn give_up_unused(world: &World, name: &BucketName, all: &[u8]) {
+    let (library, quiet) = (&world.library, Progress::silent());
+    let [a, b, c] = ["a", "a/b", "c"].map(key);
     // The parts that were replaced and left out are given up, and what anything uses stays.
     let tidied = library.tidy_buckets(&quiet).await.unwrap();
     assert_eq!((tidied.objects, tidied.uploads, tidied.parts), (2, 0, 0));
     for gone in [&a, &b] {
-        library.remove_item(&name, gone, None, Expected::Anything).await.unwrap();
+        library.remove_item(name, gone, None, Expected::Anything).await.unwrap();
         assert_eq!(library.tidy_buckets(&quiet).await.unwrap().objects, 0);
     }
-    assert!(get(library, (&name, &c), None).await.unwrap() == all);
-    let reader = library.open_item(&name, &c, None).await.unwrap();
+    assert!(get(library, (name, &c), None).await.unwrap() == all);
+    let reader = library.open_item(name, &c, None).await.unwrap();
     let over = reader.bytes(599_990, 20, &quiet).all().await.unwrap();
     assert!(over == all[599_990..600_010], "over the border of two objects");
-    library.remove_item(&name, &c, None, Expected::Anything).await.unwrap();
+    library.remove_item(name, &c, None, Expected::Anything).await.unwrap();
     let tidied = library.tidy_buckets(&quiet).await.unwrap();
-    assert_eq!((tidied.objects, running_deals(&world).await), (2, 0));
+    assert_eq!((tidied.objects, running_deals(world).await), (2, 0));
     assert!(tidied.refunded > symbolon_protocol::Amount::ZERO);
-    // An upload that is given up holds nothing.
-    let id = library.begin_parts(&name, &a, Vec::new()).await.unwrap();
-    let upload = (&name, &a, id);
-    let from = Cursor::new(one.clone());
+}
+
+/// An upload that is given up holds nothing.
+async fn give_up_an_upload(library: &Library, name: &BucketName, one: &[u8]) {
+    let (a, quiet) = (key("a"), Progress::silent());
+    let id = library.begin_parts(name, &a, Vec::new()).await.unwrap();
+    let upload = (name, &a, id);
+    let from = Cursor::new(one.to_vec());
     library.put_part(upload, 1, from, ItemOptions::default(), &quiet).await.unwrap();
     library.abort_parts(upload).await.unwrap();
     let late = Cursor::new(Vec::new());
     let late = library.put_part(upload, 2, late, ItemOptions::default(), &quiet).await;
     assert!(matches!(late, Err(ClientError::NoUpload { .. })), "{late:?}");
     assert_eq!(library.tidy_buckets(&quiet).await.unwrap().objects, 1);
-    library.remove_bucket(&name).await.unwrap();
-    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
