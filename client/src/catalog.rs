@@ -2,7 +2,9 @@
 //! only the identity has. The file shows the number of rows and nothing else.
 
 mod edit;
+mod items;
 mod merge;
+mod order;
 mod places;
 mod published;
 mod sums;
@@ -31,6 +33,12 @@ use zeroize::Zeroizing;
 
 use crate::error::ClientError;
 pub(crate) use edit::Editing;
+pub use items::{Attribute, AttributeKind, Checksum, Etag, Setting, Sum, Versions};
+pub(crate) use items::{
+    BucketEntry, ID_BYTES, ItemContent, ItemEntry, ItemPartEntry, ItemRange, PartedEntry,
+    WaitingBytes, item_row_key, part_row_key,
+};
+pub(crate) use order::{Entry, Shelf, Spot, Walk, split_bucket};
 pub(crate) use places::Places;
 pub(crate) use published::{Extent, Snapshot, Taken, Unpublished};
 pub(crate) use sums::{FolderSums, Watch};
@@ -135,6 +143,10 @@ choice! {
             /// The listing.
             listing: ListingId,
         },
+        /// Bytes that were put into a bucket.
+        Item = 7,
+        /// Small items of buckets, one after another.
+        ItemPack = 8,
     }
 }
 
@@ -456,6 +468,14 @@ kinds! {
     Begun = 8, true => UploadEntry;
     Moved = 9, true => MovedEntry;
     Transfers = 10, false => TransferEntry;
+    Buckets = 11, true => BucketEntry, {
+        fn keyed(row: &mut BucketEntry, key: &[u8]) {
+            row.name = key.to_vec();
+        }
+    };
+    Items = 12, true => ItemEntry;
+    Parted = 13, true => PartedEntry;
+    ItemParts = 14, true => ItemPartEntry;
     Receipts = 16, false => DeletionReceipt;
     Dirty = 200, false => DirtyEntry, {
         fn keyed(row: &mut DirtyEntry, key: &[u8]) {
@@ -469,6 +489,9 @@ kinds! {
     Used = 203, false => UsedEntry;
     Terms = 204, false => TermEntry;
     Watched = 205, false => WatchedEntry;
+    Pages = 206, false => order::Page;
+    Waiting = 207, false => ItemEntry;
+    Arrived = 208, false => WaitingBytes;
     Damaged = 210, false => DamagedEntry;
     Agreed = 211, false => AgreedEntry;
     Uncared = 212, false => UncaredEntry;
@@ -659,6 +682,26 @@ impl Catalog {
         let mut out = Vec::new();
         self.each_row(&self.reader()?, kind, &[], |row| out.push(row))?;
         Ok(out)
+    }
+
+    /// Passes the rows of a kind with their keys to `take`, in no order, until it gives `false`.
+    pub(crate) fn each_keyed<K: Kind>(
+        &self,
+        _: K,
+        mut take: impl FnMut(&[u8], K::Row) -> bool,
+    ) -> Result<(), ClientError> {
+        let failed = self.reader()?.each(K::TABLE, &[], None, |place, sealed| {
+            let row = self.unseal_any(K::TABLE, place, sealed).and_then(|(key, row)| {
+                let row = K::Row::from_bytes(&row);
+                Ok((key, row.map_err(|error| ClientError::Index(error.to_string()))?))
+            });
+            match row.map(|(key, row)| take(&key, row)) {
+                Ok(true) => ControlFlow::Continue(()),
+                Ok(false) => ControlFlow::Break(Ok(())),
+                Err(error) => ControlFlow::Break(Err(error)),
+            }
+        })?;
+        failed.unwrap_or(Ok(()))
     }
 
     /// Passes the rows of a kind whose places begin with `prefix` to `take`.

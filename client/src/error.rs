@@ -352,6 +352,48 @@ pub enum ClientError {
         /// Numbers of the versions that are kept.
         kept: Vec<u64>,
     },
+    /// A bucket does not exist.
+    #[error("there is no bucket {name}")]
+    NoBucket {
+        /// Its name.
+        name: String,
+    },
+    /// A bucket has an item of that key in no version, or not in that one.
+    #[error("there is no item {key:?}")]
+    NoItem {
+        /// The key.
+        key: String,
+    },
+    /// An item, or a bucket, is not as the caller expects it.
+    #[error("{key:?} is not as expected: it was changed")]
+    NotAsExpected {
+        /// The item's key, or the bucket's name.
+        key: String,
+    },
+    /// A bucket was to be removed that is not empty.
+    #[error("bucket {name} is not empty")]
+    NotEmpty {
+        /// Its name.
+        name: String,
+    },
+    /// An upload in parts does not exist: it was completed or given up.
+    #[error("there is no upload {id}")]
+    NoUpload {
+        /// Its id.
+        id: String,
+    },
+    /// An upload has no such part.
+    #[error("the upload has no part {number} with this mark")]
+    NoPart {
+        /// The part's number.
+        number: u16,
+    },
+    /// The bytes that came are not those that were announced.
+    #[error("what came is not what was announced: {why}")]
+    WrongBytes {
+        /// What differs.
+        why: String,
+    },
     /// The ledger did not answer.
     #[error("the ledger did not answer in {} seconds", after_ms / 1_000)]
     NoAnswer {
@@ -418,8 +460,13 @@ impl ClientError {
             | Self::NotAsListed { .. }
             | Self::Leaves { .. }
             | Self::NotOurOrder { .. }
+            | Self::WrongBytes { .. }
             | Self::SourceChanged { .. } => ErrorKind::Corrupt,
-            Self::Exists { .. } | Self::Held { .. } | Self::NotAFolder { .. } => ErrorKind::Exists,
+            Self::Exists { .. }
+            | Self::Held { .. }
+            | Self::NotAsExpected { .. }
+            | Self::NotEmpty { .. }
+            | Self::NotAFolder { .. } => ErrorKind::Exists,
             Self::Grant(_) | Self::Voucher(_) | Self::OrderRefunded(_) => ErrorKind::NotAllowed,
             Self::Io { source, .. } if is_full(source) => ErrorKind::DiskFull,
             Self::Io { .. } => ErrorKind::Io,
@@ -438,6 +485,10 @@ impl ClientError {
             | Self::GoodsEndEarly { .. }
             | Self::NoPreview(_)
             | Self::NoName { .. }
+            | Self::NoBucket { .. }
+            | Self::NoItem { .. }
+            | Self::NoUpload { .. }
+            | Self::NoPart { .. }
             | Self::NoVersion { .. }
             | Self::Lost { .. }
             | Self::UploadLapsed { .. }

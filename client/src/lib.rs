@@ -99,14 +99,18 @@ pub use client::Client;
 pub use connect::{ConnectOptions, calling_endpoint};
 pub use error::{ClientError, ErrorKind, NotFresh, NotListed};
 pub use library::{
-    Agreement, Devices, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
+    Agreement, Attribute, AttributeKind, BucketName, BucketView, Check, Checksum, CopyOptions,
+    Devices, Etag, Expected, FileFault, FileKind, FileView, FilesView, FolderGot, FolderOptions,
     FolderPlan, FolderQuote, FolderShared, FolderStored, FolderWalk, GetOptions, GetOutcome,
-    GetPlan, GetReport, Growth, Incoming, IndexView, KeepOptions, KeepReport, Library, Listed,
-    Moved, Name, NameError, NameKind, NameView, NameWalk, NotKept, Outgoing, Pattern,
-    PublishReport, PullReport, PutOptions, PutOutcome, PutReport, Readable, ReaderRow, Readers,
-    Removed, Renewal, Renewing, Replace, SOON, SegmentView, Selection, ShardEvent, ShardEventKind,
-    ShardHealth, ShardHistory, ShardView, Sink, Source, StatView, Stored, Usage, VerifiedObject,
-    VerifyReport, VersionView, is_unprintable, printable, shown, usual_epochs,
+    GetPlan, GetReport, Growth, Incoming, IndexView, ItemBytes, ItemKey, ItemMark, ItemOptions,
+    ItemReader, ItemView, KeepOptions, KeepReport, Library, Listed, Moved, Name, NameError,
+    NameKind, NameView, NameWalk, NotKept, Outgoing, PackOptions, PackReport, Page, PageEntry,
+    PageOptions, PageToken, PartView, PartedId, PartedView, Pattern, PublishReport, PullReport,
+    PutItem, PutOptions, PutOutcome, PutReport, Readable, ReaderRow, Readers, Removed, RemovedItem,
+    Renewal, Renewing, Replace, SOON, SegmentView, Selection, Setting, ShardEvent, ShardEventKind,
+    ShardHealth, ShardHistory, ShardView, Sink, Source, Start, StatView, Stored, Sum, SumKind,
+    TidyReport, Usage, VerifiedObject, VerifyReport, VersionId, VersionView, Versions,
+    is_unprintable, printable, shown, sum_of_sums, sum_of_whole, usual_epochs,
 };
 pub use market::{
     BuyOutcome, BuyReport, CareReport, CareSums, CareView, CheckedListing, Checks, CustodianState,

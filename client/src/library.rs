@@ -6,6 +6,7 @@
 //! - folder: stores and reads many files at once, small ones in packs; names, versions, moving, removing;
 //! - index: the names and keys on the network; [`Devices`]: how the client keeps in step with the identity's other
 //!   devices;
+//! - buckets: tables of items under plain keys, for a gateway;
 //! - [`share`](Library::share): turns a name into a grant;
 //! - readers: who read what this identity has shared, by the nodes' signed words;
 //! - upkeep: where files are stored, and whether nodes still keep them;
@@ -37,9 +38,11 @@
 
 mod agreed;
 pub(crate) mod ahead;
+mod buckets;
 pub(crate) mod budget;
 mod deletion;
 mod devices;
+mod digests;
 mod folder;
 pub(crate) mod get;
 mod index;
@@ -66,7 +69,14 @@ use std::{
 
 pub use crate::catalog::FileKind;
 pub use agreed::Agreement;
+pub use buckets::{
+    Attribute, AttributeKind, BucketName, BucketView, Check, Checksum, CopyOptions, Etag, Expected,
+    ItemBytes, ItemKey, ItemMark, ItemOptions, ItemReader, ItemView, PackOptions, PackReport, Page,
+    PageEntry, PageOptions, PageToken, PartView, PartedId, PartedView, PutItem, RemovedItem,
+    Setting, Start, Sum, TidyReport, VersionId, Versions,
+};
 pub use devices::Devices;
+pub use digests::{SumKind, sum_of_sums, sum_of_whole};
 pub use folder::{
     FileFault, FolderGot, FolderOptions, FolderPlan, FolderQuote, FolderShared, FolderStored,
     GetPlan, Moved, NotKept, Removed, Selection, Usage,
@@ -107,6 +117,8 @@ struct Inner {
     promises: Option<Arc<dyn Promises>>,
     /// The root record that this process last saw on the ledger, or set there.
     at_root: Mutex<Option<AtRoot>>,
+    /// Small items of buckets that are about to be written.
+    arriving: Mutex<buckets::Arriving>,
 }
 
 impl Deref for Library {
@@ -142,7 +154,8 @@ impl Library {
     }
 
     fn assemble(wallet: Wallet, devices: Devices, promises: Option<Arc<dyn Promises>>) -> Self {
-        let inner = Inner { devices, promises, at_root: Mutex::default() };
+        let (at_root, arriving) = (Mutex::default(), Mutex::default());
+        let inner = Inner { devices, promises, at_root, arriving };
         Self { wallet, inner: Arc::new(inner) }
     }
 

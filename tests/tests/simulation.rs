@@ -13,6 +13,8 @@ mod away;
 mod bought;
 #[path = "simulation/bounded.rs"]
 mod bounded;
+#[path = "simulation/buckets.rs"]
+mod buckets;
 #[path = "simulation/cared.rs"]
 mod cared;
 #[path = "simulation/changing.rs"]
@@ -338,6 +340,14 @@ fn what_is_promised_outlives_a_power_cut() {
     // Once for each seed: files are known by their numbers on the disk, which repeat themselves nowhere.
     for seed in seeds() {
         once("what_is_promised_outlives_a_power_cut", seed, power::power);
+    }
+}
+
+#[test]
+fn no_item_of_a_bucket_is_lost_to_a_power_cut() {
+    // Once for each seed, as above.
+    for seed in seeds() {
+        once("no_item_of_a_bucket_is_lost_to_a_power_cut", seed, buckets::buckets);
     }
 }
 

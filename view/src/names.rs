@@ -144,7 +144,7 @@ pub enum Kind {
 impl From<FileKind> for Kind {
     fn from(kind: FileKind) -> Self {
         match kind {
-            FileKind::Own | FileKind::Pack => Self::Own,
+            FileKind::Own | FileKind::Pack | FileKind::Item | FileKind::ItemPack => Self::Own,
             FileKind::Document { .. } => Self::ListingDescription,
             FileKind::Preview { .. } => Self::ListingPreview,
             FileKind::Leaves { .. } => Self::ListingLeaves,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use symbolon_protocol::Encode as _;
 use symbolon_store::{CatalogRows as _, CatalogWriter};
 
-use super::{Batch, Catalog, Kind, Sums, is_local};
+use super::{Batch, Catalog, Entry, Kind, Spot, Sums, Waiting, Walk, is_local};
 use crate::error::ClientError;
 
 /// An edit of the index. It sees the rows with the changes that were made so far.
@@ -38,6 +38,10 @@ impl Editing<'_, '_> {
 
     fn set(&mut self, table: u8, key: &[u8], row: Option<&[u8]>) -> Result<(), ClientError> {
         let Self { catalog, rows, sums } = self;
+        if table == Waiting::TABLE {
+            let before = catalog.value(*rows, table, key)?;
+            sums.note(table, key, before.as_deref(), row);
+        }
         if is_local(table) {
             return Ok(rows.apply(catalog.change(table, key, row))?);
         }
@@ -50,6 +54,40 @@ impl Editing<'_, '_> {
             rows.apply(catalog.mark(&mark))?;
         }
         Ok(())
+    }
+}
+
+impl Editing<'_, '_> {
+    /// Makes the changes of a batch.
+    pub(crate) fn apply(&mut self, batch: &Batch) -> Result<(), ClientError> {
+        for ((table, key), row) in batch.last() {
+            self.set(table, key, row)?;
+        }
+        Ok(())
+    }
+
+    /// Passes the entries of the order from `from` on to `take`, with the changes so far.
+    pub(crate) fn walk(
+        &mut self,
+        from: Spot,
+        take: impl FnMut(&Entry) -> Walk,
+    ) -> Result<(), ClientError> {
+        self.catalog.write_order(self.rows, std::mem::take(&mut self.sums.orders))?;
+        self.catalog.walk(&*self.rows, from, take)
+    }
+
+    /// The first entry of the order at a spot or after it, with the changes so far.
+    pub(crate) fn first_at(&mut self, from: Spot) -> Result<Option<Entry>, ClientError> {
+        self.catalog.write_order(self.rows, std::mem::take(&mut self.sums.orders))?;
+        self.catalog.first_at(&*self.rows, from)
+    }
+}
+
+impl Batch {
+    /// The last change of each row. It is the one that counts.
+    fn last(&self) -> BTreeMap<(u8, &[u8]), Option<&[u8]>> {
+        let each = self.0.iter();
+        each.map(|(table, key, row)| ((*table, key.as_slice()), row.as_deref())).collect()
     }
 }
 
@@ -75,15 +113,7 @@ impl Catalog {
 
     /// Writes a batch as a whole or not at all.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), ClientError> {
-        // The last change of a row counts.
-        let last: BTreeMap<(u8, &[u8]), Option<&[u8]>> = batch
-            .0
-            .iter()
-            .map(|(table, key, row)| ((*table, key.as_slice()), row.as_deref()))
-            .collect();
-        self.edit(|rows| {
-            last.into_iter().try_for_each(|((table, key), row)| rows.set(table, key, row))
-        })
+        self.edit(|rows| rows.apply(batch))
     }
 
     /// Changes rows one after another, all of them or none. No other process writes meanwhile, and only the present row

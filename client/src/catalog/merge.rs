@@ -6,13 +6,16 @@
 
 use symbolon_protocol::{Decode, Encode};
 
-use super::{Begun, Content, Kind, NameEntry, Names, PurchaseEntry, Purchases, Version};
+use super::{
+    Begun, BucketEntry, Buckets, Content, ItemEntry, ItemPartEntry, ItemParts, Items, Kind,
+    NameEntry, Names, Parted, PurchaseEntry, Purchases, Version,
+};
 
 /// The merged row of `ours` here and `theirs` on the network, if neither was made from the other.
 pub(super) fn merge_rows(table: u8, ours: Option<&[u8]>, theirs: Option<&[u8]>) -> Option<Vec<u8>> {
     match (ours, theirs) {
         // An upload has ended as soon as one of the devices has ended it.
-        (None, Some(_)) if table == Begun::TABLE => None,
+        (None, Some(_)) if [Begun::TABLE, Parted::TABLE, ItemParts::TABLE].contains(&table) => None,
         (None, row) | (row, None) => row.map(<[u8]>::to_vec),
         (Some(ours), Some(theirs)) => Some(merge_values(table, ours, theirs)),
     }
@@ -22,6 +25,9 @@ fn merge_values(table: u8, ours: &[u8], theirs: &[u8]) -> Vec<u8> {
     let merged = match table {
         Names::TABLE => merge_as(ours, theirs, merge_names),
         Purchases::TABLE => merge_as(ours, theirs, merge_purchases),
+        Buckets::TABLE => merge_as(ours, theirs, merge_buckets),
+        Items::TABLE => merge_as(ours, theirs, merge_items),
+        ItemParts::TABLE => merge_as(ours, theirs, merge_parts),
         _ => None,
     };
     merged.unwrap_or_else(|| ours.to_vec())
@@ -40,6 +46,22 @@ fn merge_as<T: Decode + Encode>(
 /// The purchase that has come further.
 fn merge_purchases(ours: PurchaseEntry, theirs: PurchaseEntry) -> PurchaseEntry {
     if ours.token.is_none() && theirs.token.is_some() { theirs } else { ours }
+}
+
+/// The bucket that was changed more often.
+fn merge_buckets(ours: BucketEntry, theirs: BucketEntry) -> BucketEntry {
+    if ours.revision < theirs.revision { theirs } else { ours }
+}
+
+/// Two devices put the null version, or changed the attributes of one version. The newer one holds.
+fn merge_items(ours: ItemEntry, theirs: ItemEntry) -> ItemEntry {
+    let age = |item: &ItemEntry| (item.stamp, item.revision);
+    if age(&ours) < age(&theirs) { theirs } else { ours }
+}
+
+/// The part that was put later.
+fn merge_parts(ours: ItemPartEntry, theirs: ItemPartEntry) -> ItemPartEntry {
+    if ours.stored_ms < theirs.stored_ms { theirs } else { ours }
 }
 
 fn is_file(version: &Version) -> bool {

@@ -10,8 +10,9 @@ use symbolon_protocol::{Decode, Encode, LedgerTime, id::ObjectId, record};
 use symbolon_store::{CatalogChange, CatalogRows, CatalogWriter};
 
 use super::{
-    Catalog, Content, Editing, FileKind, Folders, Kind, NameEntry, Names, ObjectEntry, Objects,
-    Terms, Used, Watched, parent,
+    Catalog, Content, Editing, FileKind, Folders, ItemEntry, ItemPartEntry, ItemParts, ItemRange,
+    Items, Kind, NameEntry, Names, ObjectEntry, Objects, Terms, Used, Watched, order::Orders,
+    parent,
 };
 use crate::error::ClientError;
 
@@ -35,7 +36,8 @@ record! {
     #[derive(Copy)]
     pub(crate) struct UsedEntry {
         pub(crate) object: ObjectId,
-        /// Number of ranges that names have in any version. Each range counts once for a name.
+        /// Number of ranges that names and items have in any version. Each range counts once for a name, and once for
+        /// a version of an item.
         pub(crate) ranges: u64,
         /// Number of their bytes.
         pub(crate) bytes: u64,
@@ -96,6 +98,7 @@ pub(super) struct Sums {
     used: BTreeMap<ObjectId, UsedDelta>,
     /// Objects whose rows change, each with its term before and after.
     objects: BTreeMap<ObjectId, [Option<Term>; 2]>,
+    pub(super) orders: Orders,
 }
 
 /// The fields of an object's row that the sums need.
@@ -138,8 +141,10 @@ fn summed(sum: u64, delta: Delta) -> Result<u64, ClientError> {
 fn is_watched(object: Option<Term>, used: &UsedEntry) -> bool {
     match object.map(|term| (term.kind, term.length)) {
         None => used.ranges > 0,
-        Some((FileKind::Own, _)) => used.ranges == 0,
-        Some((FileKind::Pack, length)) => used.ranges == 0 || used.is_sparse(length),
+        Some((FileKind::Own | FileKind::Item, _)) => used.ranges == 0,
+        Some((FileKind::Pack | FileKind::ItemPack, length)) => {
+            used.ranges == 0 || used.is_sparse(length)
+        }
         Some(_) => false,
     }
 }
@@ -192,7 +197,30 @@ impl Sums {
                     self.objects.entry(object).or_insert([before, None])[1] = after;
                 }
             }
+            Items::TABLE => {
+                for (row, sign) in [(before, -1), (after, 1)] {
+                    if let Some(row) = row.and_then(|row| ItemEntry::from_bytes(row).ok()) {
+                        self.ranges(row.ranges(), sign);
+                    }
+                }
+            }
+            ItemParts::TABLE => {
+                for (row, sign) in [(before, -1), (after, 1)] {
+                    if let Some(row) = row.and_then(|row| ItemPartEntry::from_bytes(row).ok()) {
+                        self.ranges(&row.ranges, sign);
+                    }
+                }
+            }
             _ => {}
+        }
+        self.orders.note(table, key, before, after);
+    }
+
+    fn ranges(&mut self, ranges: &[ItemRange], sign: Delta) {
+        let place = |range: &ItemRange| (range.object, range.first, range.length);
+        let each: BTreeSet<_> = ranges.iter().map(place).collect();
+        for (object, _, length) in each {
+            add(&mut self.used.entry(object).or_default().0, &[1, length.into(), 0, 0], sign);
         }
     }
 
@@ -229,8 +257,9 @@ impl Catalog {
     pub(super) fn write_sums(
         &self,
         rows: &mut CatalogWriter<'_>,
-        sums: Sums,
+        mut sums: Sums,
     ) -> Result<(), ClientError> {
+        self.write_order(rows, std::mem::take(&mut sums.orders))?;
         for change in self.sum_changes(rows, sums)? {
             rows.apply(change)?;
         }
@@ -242,7 +271,7 @@ impl Catalog {
         rows: &impl CatalogRows,
         sums: Sums,
     ) -> Result<Vec<CatalogChange>, ClientError> {
-        let Sums { folders, used, objects } = sums;
+        let Sums { folders, used, objects, .. } = sums;
         let mut out = Vec::new();
         for (path, delta) in
             folders.into_iter().filter(|(_, delta)| *delta != FolderDelta::default())
@@ -302,7 +331,7 @@ impl Catalog {
         Ok(out)
     }
 
-    fn kept<K: Kind>(
+    pub(super) fn kept<K: Kind>(
         &self,
         rows: &impl CatalogRows,
         _: K,

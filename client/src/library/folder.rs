@@ -20,7 +20,7 @@ mod pack;
 mod place;
 mod plan;
 mod put;
-mod ranges;
+pub(in crate::library) mod ranges;
 mod same;
 mod shared;
 mod walk;

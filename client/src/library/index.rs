@@ -12,7 +12,7 @@ mod publish;
 mod pull;
 mod runs;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 

@@ -27,6 +27,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use crate::{
     catalog::{SourceMark, Version},
     error::ClientError,
+    library::digests::Digests,
+    lock,
 };
 
 /// The bits of a mode that are kept: the permissions, without set-user-id, set-group-id and sticky.
@@ -81,6 +83,8 @@ pub struct Incoming {
     /// The mutex is never locked. It makes the value `Sync` although the reader is only `Send`.
     reader: Mutex<Pin<Box<dyn AsyncRead + Send>>>,
     length: Option<u64>,
+    /// Sums over the bytes, if they are wanted.
+    digests: Option<Arc<Mutex<Digests>>>,
 }
 
 impl fmt::Debug for Incoming {
@@ -99,7 +103,23 @@ impl Source {
         reader: impl AsyncRead + Send + 'static,
         length: Option<u64>,
     ) -> Self {
-        Self::Reader(Incoming { name: name.into(), reader: Mutex::new(Box::pin(reader)), length })
+        let reader: Pin<Box<dyn AsyncRead + Send>> = Box::pin(reader);
+        let reader = Mutex::new(reader);
+        Self::Reader(Incoming { name: name.into(), reader, length, digests: None })
+    }
+
+    /// The same, of a reader whose bytes pass through `digests`.
+    pub(crate) fn summed(
+        name: impl Into<PathBuf>,
+        reader: impl AsyncRead + Send + 'static,
+        length: Option<u64>,
+        digests: Arc<Mutex<Digests>>,
+    ) -> Self {
+        let mut source = Self::reader(name, reader, length);
+        if let Self::Reader(incoming) = &mut source {
+            incoming.digests = Some(digests);
+        }
+        source
     }
 }
 
@@ -225,11 +245,15 @@ impl Stream {
                 // This is one byte too many. It begins the next segment.
                 self.lookahead = chunk.pop();
             }
-            let (spool, at) = (Arc::clone(&self.spool), length);
+            let (spool, digests) = (Arc::clone(&self.spool), self.from.digests.clone());
+            let at = length;
             length += chunk.len() as u64;
             let write = move || {
                 if at == 0 {
                     spool.set_len(0)?;
+                }
+                if let Some(digests) = digests {
+                    lock(&digests).pass(&chunk);
                 }
                 spool.write_all_at(&chunk, at)?;
                 chunk.clear();

@@ -155,7 +155,9 @@ pub(crate) fn public_name(kind: FileKind) -> Option<String> {
         FileKind::Document { listing } => Some(format!("listing {listing} description")),
         FileKind::Preview { listing } => Some(format!("listing {listing} preview")),
         FileKind::Leaves { listing } => Some(format!("listing {listing} leaf list")),
-        FileKind::Own | FileKind::Pack | FileKind::Index => None,
+        FileKind::Own | FileKind::Pack | FileKind::Index | FileKind::Item | FileKind::ItemPack => {
+            None
+        }
     }
 }
 

@@ -164,7 +164,9 @@ impl Library {
     pub(crate) async fn compact(&self, progress: &Progress) -> Result<(), ClientError> {
         // Usually no pack is mostly dead, and no name has to be read.
         let sparse = |watched: &Watch| match watched {
-            Watch::Sparse(entry) => entry.manifest.length >= DEAD_BYTES_MIN,
+            Watch::Sparse(entry) => {
+                entry.kind == FileKind::Pack && entry.manifest.length >= DEAD_BYTES_MIN
+            }
             Watch::Unused(_) | Watch::Gone(_) => false,
         };
         let look = move |local: &Local| match local.catalog().watched()?.iter().any(sparse) {

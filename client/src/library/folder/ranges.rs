@@ -17,11 +17,11 @@ const NEAR_BYTES: u64 = 512 * 1024;
 
 /// A range of an object that the caller wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(in crate::library) struct Wanted {
     /// The caller's number for the range.
-    pub(super) number: usize,
-    pub(super) first: u64,
-    pub(super) length: u64,
+    pub(in crate::library) number: usize,
+    pub(in crate::library) first: u64,
+    pub(in crate::library) length: u64,
 }
 
 impl Wanted {
@@ -32,7 +32,7 @@ impl Wanted {
 
 /// Receives ranges as their bytes arrive. The bytes of one range come in order, without bytes of another range in
 /// between.
-pub(super) trait RangeSink: Send + 'static {
+pub(in crate::library) trait RangeSink: Send + 'static {
     /// Takes more bytes of a range. `last` marks its last bytes. A range without bytes is never passed.
     fn take(&mut self, number: usize, bytes: &[u8], last: bool);
 }
@@ -94,7 +94,7 @@ impl Cutter {
 impl Library {
     /// Reads ranges of the object that contains `file`. Gives the receiver back with its bytes, even if an error ended
     /// the read.
-    pub(super) async fn read_ranges<T: RangeSink>(
+    pub(in crate::library) async fn read_ranges<T: RangeSink>(
         &self,
         file: &Found,
         mut wanted: Vec<Wanted>,

@@ -1,5 +1,7 @@
 //! What the names index costs when it is large, and rows that no device could take back out of it.
 
+use std::path::Path;
+
 use symbolon_ledger::{Embedded, Ledger, Options};
 use symbolon_net::{Host, MemoryNetwork};
 use symbolon_node::{Limits, Node, NodeOptions};
@@ -25,22 +27,27 @@ const NODES: u8 = 3;
 const CAPACITY: u64 = 1 << 30;
 
 /// A ledger, nodes, and somebody with money.
-struct World {
-    library: Library,
-    ledger: Ledger,
+pub(in crate::library) struct World {
+    pub(in crate::library) library: Library,
+    pub(in crate::library) ledger: Ledger,
     nodes: Vec<Node>,
-    _folder: TempDir,
+    network: MemoryNetwork,
+    folder: TempDir,
 }
 
 impl World {
-    async fn found() -> Self {
+    pub(in crate::library) async fn found() -> Self {
+        Self::with_nodes(NODES).await
+    }
+
+    pub(in crate::library) async fn with_nodes(count: u8) -> Self {
         let (folder, host, network) =
             (tempfile::tempdir().unwrap(), Host::system(), MemoryNetwork::new());
         let options = Options { key: [1; 32], params: Params::development(), host: host.clone() };
         let ledger: Ledger =
             Embedded::open(&folder.path().join("ledger"), options).await.unwrap().into();
         let mut nodes = Vec::new();
-        for number in 0..NODES {
+        for number in 0..count {
             let secret = [100 + number; 32];
             let endpoint = network.endpoint(secret);
             let limits = Limits { disk_reserve_bytes: 0, ..Limits::for_capacity(CAPACITY) };
@@ -61,21 +68,30 @@ impl World {
         for node in &nodes {
             node.registered().await;
         }
-        let identity = Identity::from_seed(&[9; 64]);
-        let endpoint = network.endpoint(identity.access_key().to_bytes());
-        let dir = folder.path().join("client");
-        let setup = Setup { identity, ledger: ledger.clone(), endpoint, host, dir };
-        let library = Library::new(Wallet::new(setup).unwrap(), Default::default());
+        let library = device(&network, &ledger, &folder.path().join("client"));
         library.faucet().await.unwrap();
-        Self { library, ledger, nodes, _folder: folder }
+        Self { library, ledger, nodes, network, folder }
     }
 
-    async fn end(self) {
+    /// A library of the same identity on another machine.
+    pub(in crate::library) fn device(&self, name: &str) -> Library {
+        device(&self.network, &self.ledger, &self.folder.path().join(name))
+    }
+
+    pub(in crate::library) async fn end(self) {
         self.library.close().await;
         for node in self.nodes {
             node.stop().await;
         }
     }
+}
+
+fn device(network: &MemoryNetwork, ledger: &Ledger, dir: &Path) -> Library {
+    let identity = Identity::from_seed(&[9; 64]);
+    let endpoint = network.endpoint(identity.access_key().to_bytes());
+    let (ledger, host, dir) = (ledger.clone(), Host::system(), dir.to_owned());
+    let setup = Setup { identity, ledger, endpoint, host, dir };
+    Library::new(Wallet::new(setup).unwrap(), Default::default())
 }
 
 /// More rows than one part holds.
