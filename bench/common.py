@@ -240,7 +240,7 @@ class Network:
     """A ledger, nodes and one owner with money, each a process of its own, all on loopback."""
 
     def __init__(self, program, folder, nodes, capacity="64GiB", epoch="10s", env=None, node_options=None,
-                 ledger_options=(), validators=1):
+                 ledger_options=(), validators=1, keep_blocks=None):
         self.program, self.folder = program, folder
         self.home = os.path.join(folder, "home")
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("SYMBOLON_")}
@@ -251,6 +251,7 @@ class Network:
         # How often `until_ok` has run a command.
         self.tried = 0
         try:
+            self.keep_blocks = ["--keep-blocks", str(keep_blocks)] if keep_blocks else []
             self.ledgers = self.begin_ledger(validators, ["--epoch", epoch, *ledger_options])
             self.ledger = self.ledgers[0]
             self.ticket = self.ledger.ready["ticket"]
@@ -269,10 +270,10 @@ class Network:
         """Starts a ledger of so many validators, each a process of its own."""
         folder = os.path.join(self.folder, "ledger")
         if validators == 1:
-            return [self.serve(["ledger", "run", "--dir", folder, *options], "ledger.log")]
+            return [self.serve(["ledger", "run", "--dir", folder, *options, *self.keep_blocks], "ledger.log")]
         found = [self.program, "--home", self.home, "--json", "ledger", "found", "--dir", folder]
         run(found + self.found_options(validators) + options, self.env).document()
-        line = ["ledger", "run", "--dir"]
+        line = ["ledger", "run", *self.keep_blocks, "--dir"]
         return [
             self.serve(line + [os.path.join(folder, str(number + 1))], f"ledger{number + 1}.log")
             for number in range(validators)

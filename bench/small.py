@@ -40,7 +40,7 @@ SMALL = [
     ("soak.py", ["--nodes", "10", "--scheme", "2/5", "--files", "2", "--size", "100kB", "--minutes", "0.7"]
      + ["--epoch", "2s", "--every", "8", "--dead-after", "3", "--most-missed", "3"]),
     ("sales.py", ["--points", "10", "--seed", "5"]),
-    ("validators.py", ["--turns", "8", "--nodes", "5", "--hosts", "--seed", "4"]),
+    ("validators.py", ["--turns", "8", "--nodes", "5", "--hosts", "--seed", "4", "--epoch", "4s", "--keep-blocks", "2"]),
     ("slow_node.py", ["--size", "1MiB", "--rate", "2MB", "--delay", "0.05"]),
 ]
 ELSEWHERE = {

@@ -177,7 +177,8 @@ class Validators:
             server.kill()
             self.work()
             if kind == "lose":
-                # Its log and guard stay: they say what its key has signed.
+                # Its log and guard stay: they say what its key has signed. If the others do not keep the first blocks any
+                # more, it must fetch the state.
                 os.remove(os.path.join(self.dir(server), "ledger.redb"))
             server.start()
         self.work()
@@ -219,7 +220,7 @@ def measure(options, hosts):
     with common.Folder(options.dir) as folder:
         home = folder.file("network")
         os.makedirs(home)
-        more = {"validators": VALIDATORS, "epoch": options.epoch}
+        more = {"validators": VALIDATORS, "epoch": options.epoch, "keep_blocks": options.keep_blocks}
         program = common.binary(options.symbolon)
         network = HostedNetwork(hosts, program, home, options.nodes, **more) if hosts else \
             common.Network(program, home, options.nodes, **more)
@@ -256,6 +257,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=0, help="a turn a minute, for so long")
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--epoch", default="10s")
+    parser.add_argument("--keep-blocks", type=int, help="for how many epochs validators keep blocks")
     parser.add_argument("--hosts", action="store_true", help="each validator in a network namespace of its own")
     parser.add_argument("--seed", type=int, help="which validators (default: others each time)")
     options = parser.parse_args()

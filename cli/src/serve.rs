@@ -4,6 +4,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use symbolon_ledger::{
@@ -236,6 +237,9 @@ pub(crate) fn idle_writes(epoch_ms: Millis, nodes: usize) -> u64 {
     epochs.saturating_mul(blocks).saturating_mul(BLOCK_WRITES)
 }
 
+/// How often a validator looks whether it gets on.
+const LOOK_AHEAD: Duration = Duration::from_secs(5);
+
 /// A ledger in this process, answering others.
 #[derive(Debug)]
 pub(crate) struct RunningLedger {
@@ -345,12 +349,36 @@ impl RunningLedger {
     }
 
     /// The ledger as other servers have it, asked from this machine; `None` if the ticket names no other.
-    pub(crate) fn elsewhere(&self, ticket: &LedgerTicket, keeping: Keeping) -> Option<Ledger> {
+    pub(crate) fn elsewhere(&self, ticket: &LedgerTicket, keeping: Keeping) -> Option<Remote> {
+        let ticket = self.others(ticket)?;
+        Some(Remote::keeping(self.endpoint.clone(), ticket, keeping))
+    }
+
+    /// The other servers of a ticket.
+    pub(crate) fn others(&self, ticket: &LedgerTicket) -> Option<LedgerTicket> {
         let own = self.endpoint.id();
         let peers: Vec<_> = ticket.peers.iter().filter(|peer| peer.id != own).cloned().collect();
-        let ticket = LedgerTicket { peers, ..ticket.clone() };
-        let has_others = !ticket.peers.is_empty();
-        has_others.then(|| Remote::keeping(self.endpoint.clone(), ticket, keeping).into())
+        (!peers.is_empty()).then(|| LedgerTicket { peers, ..ticket.clone() })
+    }
+
+    /// Ends when this machine is behind and does not get on, because the others do not keep its next block any more. It was
+    /// away for too long, or its ledger was lost.
+    pub(crate) async fn was_away(&self, keeping: Keeping) {
+        let Some(elsewhere) = self.elsewhere(&self.ticket, keeping) else {
+            return std::future::pending().await;
+        };
+        let mut last = None;
+        loop {
+            tokio::time::sleep(LOOK_AHEAD).await;
+            let height = context::chain(&self.ledger).await.ok().map(|chain| chain.height);
+            let stands = self.embedded.is_behind() && last == height;
+            last = height;
+            if let Some(height) = height.filter(|_| stands)
+                && symbolon_ledger::was_away(&elsewhere, height).await
+            {
+                return;
+            }
+        }
     }
 
     /// Waits until the ledger cannot go on. While its disk works, that never happens.
@@ -623,7 +651,7 @@ pub(crate) async fn port_given_back(dir: &Path) {
         if probe(address).is_ok() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -245,6 +245,12 @@ impl Embedded {
         self.counts.read()
     }
 
+    /// Whether the others' blocks are known to be further than this machine's.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
     /// The ledger's id.
     #[must_use]
     pub fn chain(&self) -> ChainId {
@@ -284,7 +290,7 @@ impl Engine for Embedded {
     }
 
     fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Relaxed)
+        Self::is_behind(self)
     }
 
     fn meet(&self, connection: Connection) {

@@ -26,7 +26,7 @@ pub use error::LedgerError;
 pub use executor::{CheckedBlocks, EPOCHS_KEPT, Opened, Replica, Signed, sign_after};
 pub use figures::{BOUNDS_MS, Figures, Times};
 pub use join::{Joined, join};
-pub use mirror::{Mirror, Mirrored};
+pub use mirror::{Mirror, Mirrored, was_away};
 pub use port::{Follow, History, Ledger, Outcome, RECENT, ROWS_MAX};
 pub use remote::{Checkpoint, Keeping, Remote};
 pub use serve::{Engine, answer};

@@ -182,7 +182,7 @@ async fn opened(
 }
 
 /// Whether the ledger no longer has the block after this height. If it does not answer, that is seen later.
-async fn was_away(remote: &Remote, height: u64) -> bool {
+pub async fn was_away(remote: &Remote, height: u64) -> bool {
     let head = in_time(remote.head()).await;
     if head.is_ok_and(|head| height < head.header.height) {
         let mut blocks = remote.follow(height + 1);

@@ -5,7 +5,7 @@ pub(super) mod mirror;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use symbolon_ledger::EPOCHS_KEPT;
+use symbolon_ledger::{EPOCHS_KEPT, Keeping, LedgerTicket};
 use symbolon_protocol::Amount;
 use symbolon_view::network::{Books, LedgerFounded, LedgerReady, LedgerStatus, Ready};
 
@@ -141,9 +141,56 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         joined: None,
         rules: args.rules,
     };
-    let host = context.host.clone();
-    let starting = async move { RunningLedger::start(&plan, &host).await };
-    let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
+    let mut is_told = false;
+    loop {
+        let (host, starting) = (context.host.clone(), plan.clone());
+        let starting = async move { RunningLedger::start(&starting, &host).await };
+        let Some(running) = serve::start(&mut interrupt, starting).await? else { return Ok(()) };
+        if !is_told {
+            tell(&running, context)?;
+            is_told = true;
+        }
+        // A ledger that still answers but accepts no more transactions would look alive, so the process ends.
+        let ends = async {
+            let machine = Machine::new(running.ledger.clone(), running.own(), &dir, &context.host);
+            let keeping = Keeping { host: context.host.clone(), folder: dir.clone() };
+            tokio::select! {
+                error = running.failed() => Err(error),
+                () = running.was_away(keeping) => Ok(running.others(&running.ticket)),
+                never = metrics::answer(metrics.as_ref(), async || machine.page(Some(&running)).await) => never.map(|()| None),
+            }
+        };
+        let ended = interrupt.or(ends).await;
+        running.stop().await;
+        let Some(others) = ended.transpose()?.flatten() else { return Ok(()) };
+        serve::port_given_back(&dir).await;
+        if !catch_up(&plan, others, &mut interrupt, context).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Fetches the state of a recent block from the other validators. `false` if the process was told to stop meanwhile.
+async fn catch_up(
+    plan: &LedgerPlan,
+    others: LedgerTicket,
+    interrupt: &mut Interrupt,
+    context: &Context,
+) -> Result<bool, Error> {
+    context.out.aside(
+        "The other validators do not keep the next block any more: this one fetches the state.",
+    );
+    let (dir, network) = (plan.dir.clone(), plan.network.clone());
+    let mirror = mirror::Plan { dir, network, ticket: others, epochs_kept: plan.epochs_kept };
+    let within = context.clone();
+    let starting = async move { mirror::Running::start(&mirror, &within).await };
+    let Some(running) = serve::start(interrupt, starting).await? else { return Ok(false) };
+    running.stop().await;
+    serve::port_given_back(&plan.dir).await;
+    Ok(true)
+}
+
+fn tell(running: &RunningLedger, context: &Context) -> Result<(), Error> {
     let ticket = running.ticket.to_string();
     let chain = running.ticket.chain;
     context.out.say(&format!("Ledger {chain} answers. Its ticket:\n{ticket}"))?;
@@ -156,17 +203,7 @@ async fn serve(args: RunArgs, context: &Context) -> Result<(), Error> {
         })?;
     }
     context.out.note("Stop it with Ctrl-C; nothing is lost.");
-    // A ledger that still answers but accepts no more transactions would look alive, so the process ends.
-    let failed = async {
-        let machine = Machine::new(running.ledger.clone(), running.own(), &dir, &context.host);
-        tokio::select! {
-            error = running.failed() => Err(error),
-            never = metrics::answer(metrics.as_ref(), async || machine.page(Some(&running)).await) => never,
-        }
-    };
-    let failed = interrupt.or(failed).await;
-    running.stop().await;
-    failed.unwrap_or(Ok(()))
+    Ok(())
 }
 
 fn found(args: &FoundArgs, context: &Context) -> Result<Report, Error> {

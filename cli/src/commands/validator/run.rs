@@ -168,6 +168,7 @@ impl Validator {
         let Some(elsewhere) = running.elsewhere(&self.ticket, keeping) else {
             return std::future::pending().await;
         };
+        let elsewhere = elsewhere.into();
         let mut last = 0;
         loop {
             sleep(LOOK_AHEAD).await;
