@@ -12,6 +12,9 @@ use crate::{Network, error::TransferError, lock};
 #[expect(clippy::cast_possible_truncation, reason = "it is seconds")]
 pub(crate) const RECENT_MS: u64 = RECENT.as_millis() as u64;
 
+/// Number of blocks in which a transaction can be applied.
+pub const VALID_BLOCKS: u64 = 500;
+
 /// The ledger's own row, and when it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainSeen {
@@ -43,6 +46,17 @@ impl Network {
         let seen = ChainSeen { row: row.clone(), at_ms: self.host().ticks_ms() };
         *lock(&self.inner.chain) = Some(seen);
         Ok(row)
+    }
+
+    /// For how many blocks a transaction is valid, as far as it is known without asking.
+    pub(crate) fn valid_blocks_known(&self) -> u64 {
+        let known = self.chain_seen().map(|seen| seen.row.params.validity_blocks_max);
+        known.map_or(VALID_BLOCKS, |most| most.min(VALID_BLOCKS))
+    }
+
+    /// For how many blocks a transaction is valid that is signed now.
+    pub async fn valid_blocks(&self) -> Result<u64, TransferError> {
+        Ok(self.params().await?.validity_blocks_max.min(VALID_BLOCKS))
     }
 
     fn chain_seen(&self) -> Option<ChainSeen> {

@@ -48,10 +48,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use symbolon_ledger::Ledger;
 use symbolon_net::{Endpoint, Host};
 
+pub use chain::VALID_BLOCKS;
 pub use deal::{epoch_ms, keeps, runs};
 pub use error::{Reason, TransferError, faults_in_brackets};
 pub use nodes::NodeView;
-pub use owner::{Owner, VALID_BLOCKS, transaction_id};
+pub use owner::{Owner, transaction_id};
 
 use crate::{
     buffers::Buffers, chain::ChainSeen, met::Acquaintance, pace::Pace, peers::Peers, survey::Survey,

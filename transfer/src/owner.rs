@@ -13,10 +13,7 @@ use symbolon_protocol::{
     },
 };
 
-use crate::{Network, error::TransferError};
-
-/// Number of blocks in which a transaction can be applied.
-pub const VALID_BLOCKS: u64 = 500;
+use crate::{Network, chain::VALID_BLOCKS, error::TransferError};
 
 /// The account that owns and pays, and the peer that nodes see.
 #[derive(Clone)]
@@ -75,9 +72,18 @@ impl Network {
         action: Action,
     ) -> Result<Outcome, TransferError> {
         let ledger = self.ledger();
-        let valid_until = ledger.recent_height().await? + VALID_BLOCKS;
-        let transaction = Transaction::build(ledger.chain(), key, id, valid_until, action);
-        let outcome = ledger.submit(transaction.clone()).await?;
+        let valid = self.valid_blocks_known();
+        let until = ledger.recent_height().await?.saturating_add(valid);
+        let mut transaction = Transaction::build(ledger.chain(), key, id, until, action);
+        let mut outcome = ledger.submit(transaction.clone()).await?;
+        if outcome.status == Status::TooFarAhead {
+            // A motion has made transactions valid for less than this program knew.
+            let chain = self.chain_row().await?;
+            let valid = chain.params.validity_blocks_max.min(VALID_BLOCKS);
+            let (until, action) = (chain.height.saturating_add(valid), transaction.action);
+            transaction = Transaction::build(ledger.chain(), key, id, until, action);
+            outcome = ledger.submit(transaction.clone()).await?;
+        }
         match outcome.status {
             Status::Applied => Ok(outcome),
             status => Err(self.refused(&transaction, status).await),

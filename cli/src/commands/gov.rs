@@ -14,8 +14,8 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Those whose stake stands for the validators vote. The operator of a validator speaks for all of its stake, and whoever
-staked on it may speak for the own part. On a ledger of one operator it is the operator's word.
+Those whose stake stands for the validators vote. The operator of a validator speaks for all of its stake, and each one
+who staked on it may speak for the own part. On a ledger of one operator it is the operator's word.
 
 Examples:
   symbolon gov list

@@ -12,7 +12,6 @@ use symbolon_protocol::{
     },
     wire::ledger::HistoryPlace,
 };
-use symbolon_transfer::VALID_BLOCKS;
 
 use crate::{
     catalog::{TransferEntry, Transfers},
@@ -91,11 +90,12 @@ impl Wallet {
         let (entry, before) = match entry {
             Some(entry) => (entry, true),
             None => {
+                let valid = self.network().valid_blocks().await?;
                 let transaction = Transaction::build(
                     ledger.chain(),
                     &self.identity().account_key(),
                     TransactionId(self.host().random()),
-                    head + VALID_BLOCKS,
+                    head.saturating_add(valid),
                     wanted,
                 );
                 let entry = TransferEntry { transaction, after: head, height: None };

@@ -91,9 +91,8 @@ pub(super) fn write(writer: &mut Writer) {
     writer.refuse(Status::MotionClosed, "too late", "the vote has ended", (AUTHORITY, again));
     payments(writer);
     let first = writer.world.chain().motions + 1;
-    for _ in 0..16 {
-        writer.act("one of sixteen", "so many may be open", 4, propose(pay(4, 1)));
-    }
+    let sixteen: Vec<_> = (0..16).map(|_| writer.world.sign(4, propose(pay(4, 1)))).collect();
+    writer.ok("sixteen motions", "so many may be open", &sixteen);
     writer.refuse(Status::MotionsFull, "one more", "sixteen are open", (4, propose(pay(4, 1))));
     let why = "no one votes: sixteen deposits are lost";
     assert_eq!(run(writer, first, why), MotionState::NoQuorum);
