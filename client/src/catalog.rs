@@ -36,7 +36,7 @@ pub(crate) use edit::Editing;
 pub use items::{Attribute, AttributeKind, Checksum, Etag, Setting, Sum, Versions};
 pub(crate) use items::{
     BucketEntry, ID_BYTES, ItemContent, ItemEntry, ItemPartEntry, ItemRange, PartedEntry,
-    WaitingBytes, item_row_key, part_row_key,
+    WaitingBytes, WaitingSum, item_row_key, part_row_key,
 };
 pub(crate) use order::{Entry, Shelf, Spot, Walk, split_bucket};
 pub(crate) use places::Places;
@@ -492,6 +492,7 @@ kinds! {
     Pages = 206, false => order::Page;
     Waiting = 207, false => ItemEntry;
     Arrived = 208, false => WaitingBytes;
+    WaitingTotal = 209, false => WaitingSum;
     Damaged = 210, false => DamagedEntry;
     Agreed = 211, false => AgreedEntry;
     Uncared = 212, false => UncaredEntry;

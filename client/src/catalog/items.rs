@@ -236,6 +236,15 @@ impl Decode for WaitingBytes {
 }
 
 record! {
+    /// How many versions wait on this machine, and their bytes.
+    #[derive(Copy, Default)]
+    pub(crate) struct WaitingSum {
+        pub(crate) items: u64,
+        pub(crate) bytes: u64,
+    }
+}
+
+record! {
     /// An upload in parts that is not complete.
     pub(crate) struct PartedEntry {
         pub(crate) made_ms: u64,

@@ -32,7 +32,8 @@ fn key(text: &str) -> ItemKey {
 
 fn options(may_wait: bool) -> ItemOptions {
     let scheme = Some(Scheme::new(2, 5).unwrap());
-    ItemOptions { may_wait, epochs: Some(100), scheme, ..ItemOptions::default() }
+    let wait_max = if may_wait { 1 << 20 } else { 0 };
+    ItemOptions { wait_max, epochs: Some(100), scheme, ..ItemOptions::default() }
 }
 
 fn packing() -> PackOptions {

@@ -18,11 +18,11 @@ use symbolon_protocol::{
     id::{Hash, ObjectId},
 };
 
-use super::BucketName;
+use super::{BucketName, rows::forget_waiting};
 use crate::{
     catalog::{
         Arrived, Editing, FileKind, ItemContent, ItemEntry, ItemParts, ItemRange, Items, Shelf,
-        Spot, UploadEntry, Uploads, Waiting, Walk, split_bucket,
+        Spot, UploadEntry, Uploads, Waiting, WaitingTotal, Walk, split_bucket,
     },
     error::ClientError,
     library::{
@@ -168,6 +168,12 @@ impl Library {
         Ok(())
     }
 
+    /// How many items wait on this machine, and how many bytes they have.
+    pub async fn waiting_items(&self) -> Result<(u64, u64), ClientError> {
+        let sum = self.local(|local| local.catalog().row(WaitingTotal, b"")).await?;
+        Ok(sum.map_or((0, 0), |sum| (sum.items, sum.bytes)))
+    }
+
     /// Gives up what no item uses: uploads that a crash or an error has cut short, parts of uploads that another device has
     /// ended, and objects without an item or a name. A gateway calls it now and then.
     pub async fn tidy_buckets(&self, progress: &Progress) -> Result<TidyReport, ClientError> {
@@ -215,8 +221,7 @@ fn place_item(
         return Ok(());
     }
     *ranges = vec![ItemRange { object, first, length: waits.length }];
-    rows.remove(Waiting, &waits.row_key)?;
-    rows.remove(Arrived, &waits.row_key)?;
+    forget_waiting(rows, &waits.row_key)?;
     let stored = rows.row(Items, &waits.row_key)?;
     match stored.is_none_or(|stored| stored.stamp <= item.stamp) {
         true => rows.put(Items, &waits.row_key, &item),

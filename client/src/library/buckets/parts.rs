@@ -135,7 +135,7 @@ impl Library {
         self.changing(&Budget::default(), &Progress::silent(), self.local(begin)).await
     }
 
-    /// Stores a part. It replaces an earlier one with its number. Of the options, `expected`, `attributes` and `may_wait`
+    /// Stores a part. It replaces an earlier one with its number. Of the options, `expected`, `attributes` and `wait_max`
     /// say nothing here.
     pub async fn put_part(
         &self,
@@ -154,7 +154,7 @@ impl Library {
             self.local(look).await?;
             let label = format!("part {number} of {}", upload.key);
             let from = Box::pin(from);
-            let came = self.take_bytes(label, from, (options, false), &budget, progress);
+            let came = self.take_bytes(label, from, (options, 0), &budget, progress);
             let came = Box::pin(came).await?;
             let (batch, ranges) = came.stored();
             let cost = came.cost();

@@ -50,8 +50,9 @@ pub type Check = Box<dyn FnOnce(&Etag, &[Checksum]) -> Result<(), String> + Send
 pub struct ItemOptions {
     /// Number of bytes, if it is known. A put fails when more or fewer come.
     pub length: Option<u64>,
-    /// Whether a small item may wait on this machine's disk until it is stored in a pack.
-    pub may_wait: bool,
+    /// A small item may wait on this machine's disk until it is stored in a pack, if no more than so many bytes wait there
+    /// with its own. With zero it does not wait.
+    pub wait_max: u64,
     /// What has to be there before.
     pub expected: Expected,
     /// What is known of the item besides its bytes.
@@ -71,7 +72,7 @@ pub struct ItemOptions {
 impl fmt::Debug for ItemOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("ItemOptions");
-        out.field("length", &self.length).field("may_wait", &self.may_wait);
+        out.field("length", &self.length).field("wait_max", &self.wait_max);
         out.field("expected", &self.expected).finish_non_exhaustive()
     }
 }
@@ -125,7 +126,7 @@ type Bytestream = Pin<Box<dyn AsyncRead + Send>>;
 
 impl Library {
     /// Puts an item from a reader, to its end. When this returns, the item outlives a crash of this machine's program: its
-    /// bytes are on nodes, or, if it may wait and is small, on this machine's disk.
+    /// bytes are on nodes, or, if it is small and may wait, on this machine's disk.
     pub async fn put_item(
         &self,
         bucket: &BucketName,
@@ -148,12 +149,12 @@ impl Library {
         progress: &Progress,
     ) -> Result<PutItem, ClientError> {
         let attributes = ordered(std::mem::take(&mut options.attributes))?;
-        let (expected, may_wait) = (options.expected, options.may_wait);
+        let (expected, wait_max) = (options.expected, options.wait_max);
         let (named, wanted) = (bucket.clone(), key.clone());
         // The same is asked again when the row is written. Here it saves bytes that would be of no use.
         let look = move |local: &Local| local.check_item((&named, &wanted), &expected);
         self.local(look).await?;
-        let came = self.take_bytes(key.to_string(), from, (options, may_wait), budget, progress);
+        let came = self.take_bytes(key.to_string(), from, (options, wait_max), budget, progress);
         let came = Box::pin(came).await?;
         let (batch, ranges) = came.stored();
         let (etag, checksums, length) = (Some(came.etag), came.checksums.clone(), came.length);
@@ -180,7 +181,7 @@ impl Library {
         &self,
         label: String,
         mut from: Bytestream,
-        (options, may_wait): (ItemOptions, bool),
+        (options, wait_max): (ItemOptions, u64),
         budget: &Budget,
         progress: &Progress,
     ) -> Result<Came, ClientError> {
@@ -199,7 +200,8 @@ impl Library {
             };
             let (digests, head) = self.host().blocking(passing).await;
             let (etag, checksums) = checked(digests, options.check)?;
-            if may_wait || head.is_empty() {
+            let (_, waiting) = self.waiting_items().await?;
+            if head.is_empty() || waiting.saturating_add(length) <= wait_max {
                 return Ok(Came { etag, checksums, length, bytes: Where::Here(head) });
             }
             let opened = Opened::Bytes { bytes: Bytes::from(head) };

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     catalog::{
         Arrived, Attribute, Batch, BucketEntry, Buckets, Editing, Entry, ItemContent, ItemEntry,
-        Items, Shelf, Snapshot, Spot, Waiting, WaitingBytes, item_row_key,
+        Items, Shelf, Snapshot, Spot, Waiting, WaitingBytes, WaitingSum, WaitingTotal,
+        item_row_key,
     },
     error::ClientError,
     library::{Library, Local, budget::Budget},
@@ -148,6 +149,10 @@ pub(super) fn put_row(
     match waiting {
         // The null version before it stays on the network until this one is there too.
         Some(bytes) => {
+            forget_waiting(rows, &row_key)?;
+            count_waiting(rows, |sum| {
+                (sum.items, sum.bytes) = (sum.items + 1, sum.bytes + bytes.len() as u64);
+            })?;
             rows.put(Waiting, &row_key, &item)?;
             rows.put(Arrived, &row_key, &WaitingBytes(bytes))?;
         }
@@ -179,11 +184,28 @@ pub(super) fn forget_waiting(
     rows: &mut Editing<'_, '_>,
     row_key: &[u8],
 ) -> Result<(), ClientError> {
-    if rows.row(Waiting, row_key)?.is_some() {
+    if let Some(item) = rows.row(Waiting, row_key)? {
         rows.remove(Waiting, row_key)?;
         rows.remove(Arrived, row_key)?;
+        let length = match item.content {
+            ItemContent::Bytes { length, .. } => length,
+            ItemContent::Tombstone => 0,
+        };
+        count_waiting(rows, |sum| {
+            sum.items = sum.items.saturating_sub(1);
+            sum.bytes = sum.bytes.saturating_sub(length);
+        })?;
     }
     Ok(())
+}
+
+fn count_waiting(
+    rows: &mut Editing<'_, '_>,
+    change: impl FnOnce(&mut WaitingSum),
+) -> Result<(), ClientError> {
+    let mut sum = rows.row(WaitingTotal, b"")?.unwrap_or_default();
+    change(&mut sum);
+    rows.put(WaitingTotal, b"", &sum)
 }
 
 /// A version's id: its stamp, so that later ids are greater, and a number that was drawn.

@@ -20,7 +20,7 @@ fn key(text: impl Into<Vec<u8>>) -> ItemKey {
 
 /// The options of a put that may wait on this machine.
 fn waits() -> ItemOptions {
-    ItemOptions { may_wait: true, ..ItemOptions::default() }
+    ItemOptions { wait_max: u64::MAX, ..ItemOptions::default() }
 }
 
 async fn put(

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::library::index::tests::World;
+use crate::{
+    catalog::{Arrived, WaitingBytes},
+    library::index::tests::World,
+};
 
 /// A version in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +280,15 @@ async fn compare(library: &Library, name: &BucketName, model: &Model) {
         }
     }
     starts(library, name, model).await;
+    let waiting = library.local(|local| {
+        let mut sum = (0, 0);
+        local.catalog().each_keyed(Arrived, |_, bytes: WaitingBytes| {
+            sum = (sum.0 + 1, sum.1 + bytes.0.len() as u64);
+            true
+        })?;
+        Ok::<_, ClientError>(sum)
+    });
+    assert_eq!(library.waiting_items().await.unwrap(), waiting.await.unwrap());
 }
 
 /// Pages that begin after a key or after a version.

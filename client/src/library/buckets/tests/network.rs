@@ -217,6 +217,8 @@ async fn small_items_wait_until_they_are_packed_and_other_devices_see_them() {
     }
     let (key, data) = item(7);
     assert_eq!(get(library, (&name, &key), None).await.unwrap(), data);
+    let waiting: u64 = (0..60).map(|number| 100 * number).sum();
+    assert_eq!(library.waiting_items().await.unwrap(), (59, waiting));
     let removed = item(9).0;
     let version = library.item(&name, &removed, None).await.unwrap().version;
     library.remove_item(&name, &removed, Some(version), Expected::Anything).await.unwrap();
@@ -231,6 +233,14 @@ async fn small_items_wait_until_they_are_packed_and_other_devices_see_them() {
     let deals = running_deals(&world).await;
     let again = library.pack_items(&PackOptions::default(), &quiet).await.unwrap();
     assert_eq!((again, uploads(library).await), (PackReport::default(), 0));
+    assert_eq!(library.waiting_items().await.unwrap(), (0, 0));
+    // Where no more may wait, a small item is stored at once.
+    let (full, some) = (super::key("full"), ItemOptions { wait_max: 5, ..waits() });
+    let stored = put(library, (&name, &full), b"six by", some).await.unwrap();
+    assert!(!stored.waiting);
+    let version = Some(stored.version);
+    library.remove_item(&name, &full, version, Expected::Anything).await.unwrap();
+    assert_eq!(library.tidy_buckets(&quiet).await.unwrap().objects, 1);
     library.publish_names(None, &quiet).await.unwrap();
 
     // Devices of one identity have one key, so one of them is on this network at a time.
