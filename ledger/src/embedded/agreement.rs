@@ -88,6 +88,8 @@ pub(super) struct Agreement {
     /// When those in the pool that came before this number are told again.
     tell_again: (Instant, u64),
     validators: Validators,
+    /// For how many blocks a report of this machine may wait.
+    valid_blocks: u64,
     own: AccountId,
     key: SigningKey,
     counts: Arc<Counts>,
@@ -126,12 +128,14 @@ impl Agreement {
             let (mut tip, due_ms) = (books.tip()?, books.maker.executor.next_due()?);
             let (journal, restored) = Journal::open(&folder, tip.height + 1)?;
             tip.has_work = true;
+            let valid_blocks = valid_blocks(&books)?;
             let (key, settings) = (books.maker.signing_key(), Settings::default());
             let started = Node::new(chain, key, settings, Signatures::default(), &tip, restored);
             let node = started.map_err(|error| LedgerError::Damaged(error.to_string()))?;
-            Ok::<_, LedgerError>((journal, books, node, tip.validators, due_ms))
+            Ok::<_, LedgerError>((journal, books, node, tip.validators, (due_ms, valid_blocks)))
         };
-        let (journal, books, node, validators, due_ms) = host.blocking(opening).await?;
+        let (journal, books, node, validators, (due_ms, valid_blocks)) =
+            host.blocking(opening).await?;
         let agreement = Self {
             host,
             lanes,
@@ -147,6 +151,7 @@ impl Agreement {
             told: Arc::new(Semaphore::new(TOLD)),
             tell_again: (Instant::now(), 0),
             validators,
+            valid_blocks,
             own,
             key,
             counts,
@@ -339,7 +344,7 @@ impl Agreement {
     /// have seen it too.
     fn report(&self, evidence: Evidence) {
         tracing::warn!(?evidence, "a validator has signed two things that exclude each other");
-        let valid_until = self.node.height().saturating_add(EVIDENCE_BLOCKS);
+        let valid_until = self.node.height().saturating_add(self.valid_blocks);
         let action = Action::ReportEquivocation { evidence: Box::new(evidence) };
         let id = TransactionId(self.host.random());
         let (chain, key) = (self.company.chain, &self.key);
@@ -415,6 +420,7 @@ impl Agreement {
                 if is_due {
                     self.due_ms = None;
                 }
+                self.valid_blocks = valid_blocks(books)?;
                 let is_changed = tip.validators != self.validators;
                 if is_changed {
                     self.validators = tip.validators.clone();
@@ -456,5 +462,11 @@ const TOLD: usize = 4_096;
 /// How often a transaction that waits is told again: a block comes sooner, as long as nothing fails.
 const TELL_AGAIN: Duration = Duration::from_secs(2);
 
-/// For how many blocks a report may wait.
+/// For how many blocks a report may wait: no longer than the ledger allows now.
+fn valid_blocks(books: &Books) -> Result<u64, LedgerError> {
+    let most = books.maker.executor.chain_row()?.params.validity_blocks_max;
+    Ok(EVIDENCE_BLOCKS.min(most))
+}
+
+/// For how many blocks a report may wait at most.
 const EVIDENCE_BLOCKS: u64 = 100;
