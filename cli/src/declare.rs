@@ -19,12 +19,12 @@ use tokio::time::sleep;
 /// How long a validator waits after a refusal, such as for an account without money for the fee.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Says it, if the ledger's row of this validator says something else; again and again until the ledger has it.
+/// Says it, whenever the ledger's row of this validator says something else. A machine may become a validator while it runs.
 pub(crate) async fn rules(ledger: Ledger, key: OwnKey, host: Host) {
     let mut is_told = false;
     loop {
         match say(&ledger, &key, &host).await {
-            Ok(Status::Applied | Status::NothingNew) => return,
+            Ok(Status::Applied | Status::NothingNew) => is_told = false,
             Ok(status) if !is_told => {
                 tracing::warn!(
                     %status,

@@ -88,6 +88,9 @@ pub(crate) fn found(
         home::make_folder(dir)?;
         let key = stamp::signing_key(dir, host)?;
         let salt = home::secret(&dir.join("salt"), host.random())?;
+        if !dir.join(FILE).exists() {
+            symbolon_ledger::begin_guard(dir)?;
+        }
         let (id, onion) = founder(&key, salt);
         founders.push((Validator { key: id, power: 1 }, onion));
         let address = match reached_at.get(at) {

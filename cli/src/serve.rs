@@ -285,6 +285,13 @@ impl RunningLedger {
         let endpoint = endpoint(secret, address, &plan.network, &alpns).await?;
         let options = Options { key: secret, params: params(plan), host: host.clone() };
         let founded = Founded::read(&plan.dir)?;
+        // A founder has a journal from the beginning: without it, no one knows what its key has signed.
+        let is_copy = is_copy || (founded.is_some() && !symbolon_ledger::has_guard(&plan.dir)?);
+        if is_copy && plan.joined.is_some() {
+            // It may be from a time when this machine ordered the ledger alone. Whether it still does, the mirror finds out.
+            endpoint.close().await;
+            return Ok(Err(LedgerError::Copied));
+        }
         let own = endpoint.address();
         let (founding, salt, addresses, together) = match founded {
             None if plan.joined.is_some() => {
@@ -311,10 +318,9 @@ impl RunningLedger {
                 return Ok(Err(error));
             }
         };
-        if is_copy {
-            // It orders the ledger alone: no other signature can contradict those that it makes.
-            stamp::put(&plan.dir)?;
-        }
+        // Anew at each start, so that the stamp in an older copy is not that of this folder, even if it is put back in place. A
+        // copy that comes here orders the ledger alone: no other signature can contradict those that it makes.
+        stamp::put(&plan.dir)?;
         let ledger = Ledger::from(embedded.clone());
         let server = tokio::spawn(symbolon_ledger::answer(embedded.clone(), endpoint.clone()));
         let chain = context::chain(&ledger).await?;

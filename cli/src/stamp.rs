@@ -2,8 +2,9 @@
 //!
 //! A copy does not know what the key has signed since it was made. A validator that went on from it would sign a second time
 //! what it has signed before, which the ledger punishes. So a folder has a file that names itself: by its number in its file
-//! system and by its time of birth. Neither survives a copy, an archive or a backup. A whole file system that is set back does
-//! keep both: against that there is nothing here.
+//! system and by its time of birth. Neither survives a copy, an archive or a backup. It is made anew at each start: so an older
+//! copy that is put back in place, file by file, has another stamp than the folder. A whole file system that is set back, or a
+//! copy that was made while the machine ran, keeps it: against that there is nothing here.
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::UNIX_EPOCH};
 
@@ -31,13 +32,17 @@ pub(crate) fn is_own(dir: &Path) -> Result<bool, Error> {
 
 /// Makes the folder the one in which its key may sign.
 pub(crate) fn put(dir: &Path) -> Result<(), Error> {
-    let path = dir.join(FILE);
-    remove(dir)?;
+    let (path, new) = (dir.join(FILE), dir.join(NEW));
     let made = || -> io::Result<()> {
-        // Written in place: a file that is written whole is born under another name.
-        let file = fs::File::create_new(&path)?;
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = fs::File::create_new(&new)?;
         io::Write::write_all(&mut &file, name(&file.metadata()?).as_bytes())?;
         file.sync_all()?;
+        // It keeps its number and its birth under the other name.
+        fs::rename(&new, &path)?;
         fs::File::open(dir)?.sync_all()
     };
     made().map_err(|error| Error::io("write", &path, &error))
@@ -62,6 +67,7 @@ fn name(about: &fs::Metadata) -> String {
 }
 
 const FILE: &str = "stamp";
+const NEW: &str = "stamp.new";
 
 #[cfg(test)]
 mod tests {
@@ -91,5 +97,15 @@ mod tests {
         put(&moved).unwrap();
         put(&copy).unwrap();
         assert!(is_own(&moved).unwrap() && is_own(&copy).unwrap());
+        // A copy from before the last start is put back in place: the file stays, and has other bytes.
+        let backup = folder.path().join("backup");
+        let copied = |from: &Path, to: &Path| {
+            let status = Command::new("cp").args(["-a", "-T"]).args([from, to]).status().unwrap();
+            assert!(status.success());
+        };
+        copied(&moved, &backup);
+        put(&moved).unwrap();
+        copied(&backup, &moved);
+        assert!(!is_own(&moved).unwrap());
     }
 }

@@ -129,8 +129,8 @@ pub enum Output {
         /// Why.
         refusal: Refusal,
     },
-    /// Whether this node's ledger is behind that of the others, so that the caller should not judge by it. Told when it
-    /// changes; before the first time it is not.
+    /// Whether this node's ledger is behind that of the others, so that the caller should not judge by it. Told at the start,
+    /// and when it changes.
     Behind(bool),
     /// The guard kept this validator from signing. It goes on with the next place that it may sign at.
     Withheld(GuardError),

@@ -96,7 +96,7 @@ pub async fn join(
         let (height, time_ms) = (header.header.height, header.header.facts.time_ms);
         told(Joined::Fetches { height, time_ms, rows: progress.rows });
         let shared = Arc::new(file);
-        fetch_changes(remote, host, &shared, &header).await?;
+        changes_of_any(remote, host, &shared, &header).await?;
         let mut fetch = Fetch::new(remote, host, shared.clone(), progress, &mut liars);
         let fetched = fetch.run(told).await;
         drop(fetch);
@@ -118,6 +118,25 @@ pub async fn join(
         }
     }
     Err(LedgerError::CheckpointGone)
+}
+
+/// The changes of the validators, from the first server that has them all.
+async fn changes_of_any(
+    remote: &Remote,
+    host: &Host,
+    file: &Arc<Joining>,
+    header: &SignedHeader,
+) -> Result<(), LedgerError> {
+    for _ in 1..remote.peers().len() {
+        match fetch_changes(remote, host, file, header).await {
+            Err(error) if error.servers_fault() => {
+                tracing::warn!(%error, "asking another server for the changes of the validators");
+                remote.next_server().await;
+            }
+            ended => return ended,
+        }
+    }
+    fetch_changes(remote, host, file, header).await
 }
 
 /// Fetches how the validators of a block came to be, from the genesis on. A server that leaves changes out is an error: this

@@ -23,7 +23,9 @@ mod ticket;
 
 pub use embedded::{Embedded, Options, Together, founder, founder_at};
 pub use error::LedgerError;
-pub use executor::{CheckedBlocks, EPOCHS_KEPT, Opened, Replica, Signed, sign_after};
+pub use executor::{
+    CheckedBlocks, EPOCHS_KEPT, Opened, Replica, Signed, begin_guard, has_guard, sign_after,
+};
 pub use figures::{BOUNDS_MS, Figures, Times};
 pub use join::{Joined, join};
 pub use mirror::{Mirror, Mirrored, was_away};

@@ -387,7 +387,7 @@ WEIGHTS = {
     "SetRoot": lambda action: 8, "SetCare": lambda action: sum(care_weight(len(one["pads"])) for one in action["deals"]) if action["caretakers"] else 0,
 }
 NONE = lambda action: 0
-DUTY_ACTIONS = ["Prove", "PostRelease", "Acknowledge", "AnswerCell", "DeclareRules"]
+DUTY_ACTIONS = ["Prove", "PostRelease", "Acknowledge", "AnswerCell"]
 
 
 def care_weight(shards):

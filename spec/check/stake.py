@@ -76,7 +76,8 @@ def choose(block):
     most, strongest = params["validators_max"] or MEMBERS_MAX, []
     for key in state.keys(RANKS)[:RANKS_SEEN]:
         row = state.get(VALIDATORS, key[8:])
-        if row["state"]["_"] == "member" or row["ready_epoch"] <= block.chain["epoch"]:
+        is_ready = row["ready_epoch"] <= block.chain["epoch"] and block.chain["rules"] <= row["rules"]
+        if row["state"]["_"] == "member" or is_ready:
             strongest.append((U64 - int.from_bytes(key[:8], "big"), key[8:]))
     strongest = strongest[:most]
     if strongest:

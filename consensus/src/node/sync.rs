@@ -36,7 +36,7 @@ pub(super) struct Peers {
     /// How often this node has told its height.
     told: u64,
     /// What it has said last of whether it is behind.
-    is_behind: bool,
+    is_behind: Option<bool>,
 }
 
 impl Peers {
@@ -90,8 +90,8 @@ impl Node {
     /// Says whether this node is behind, if that has changed.
     pub(super) fn note_behind(&mut self) {
         let is_behind = self.is_behind();
-        if is_behind != self.peers.is_behind {
-            self.peers.is_behind = is_behind;
+        if self.peers.is_behind != Some(is_behind) {
+            self.peers.is_behind = Some(is_behind);
             self.core.outputs.push(Output::Behind(is_behind));
         }
     }

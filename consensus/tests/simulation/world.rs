@@ -132,7 +132,7 @@ impl World {
                     life: 0,
                     until_crash: None,
                     clock_ms,
-                    is_behind: false,
+                    is_behind: true,
                     old_log: None,
                 }
             })
@@ -395,7 +395,7 @@ impl World {
     pub(crate) fn switch_off(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         machine.node = None;
-        machine.is_behind = false;
+        machine.is_behind = true;
         machine.life += 1;
         machine.until_crash = None;
         machine.disk.crash(&mut self.random);

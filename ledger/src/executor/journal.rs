@@ -136,31 +136,44 @@ pub(super) fn look(folder: &Path) -> Result<Option<Signed>, LedgerError> {
     }
     let database = opened::looked_at(&path, CACHE_BYTES)?;
     let read = database.begin_read().map_err(disk)?;
+    // It was made, and the power went before there was anything in it.
+    if matches!(read.open_table(GUARD), Err(redb::TableError::TableDoesNotExist(_))) {
+        return Ok(None);
+    }
     let (_, Restored { guard, log }) = read_all(&read)?;
     let log = log.iter().map(|entry| height_of(entry)).max();
     Ok(guard.map(|guard| Signed { height: guard.height, round: guard.round, log }))
 }
 
 /// Whether the journal of a folder says what was signed last.
-pub(crate) fn has_guard(folder: &Path) -> Result<bool, LedgerError> {
+pub fn has_guard(folder: &Path) -> Result<bool, LedgerError> {
     Ok(look(folder)?.is_some())
+}
+
+/// Makes the journal of a validator that has never signed, if its folder has none. So a journal that is lost is missed.
+pub fn begin_guard(folder: &Path) -> Result<(), LedgerError> {
+    match folder.join(FILE).try_exists().map_err(disk)? {
+        true => Ok(()),
+        false => put_guard(folder, 0),
+    }
 }
 
 /// Lets the validator of a folder sign above a height only, whatever its journal says: what it may have signed before, the
 /// journal of a copy does not know. It must not run.
 pub async fn sign_after(host: &Host, folder: PathBuf, height: u64) -> Result<(), LedgerError> {
-    let writing = move || -> Result<(), LedgerError> {
-        let (mut journal, restored) = Journal::read(&folder)?;
-        // No statement has this digest, so the log does not have it, and nothing is signed at this height.
-        let (step, digest) = (Step::Precommit, Hash([0; 32]));
-        let guard = Guard { height, round: u32::MAX, step, digest };
-        if restored.guard.is_none_or(|known| known.place() < guard.place()) {
-            journal.guard(guard);
-            journal.forget(height.saturating_add(1));
-        }
-        journal.flush()
-    };
-    host.blocking(writing).await
+    host.blocking(move || put_guard(&folder, height)).await
+}
+
+fn put_guard(folder: &Path, height: u64) -> Result<(), LedgerError> {
+    let (mut journal, restored) = Journal::read(folder)?;
+    // No statement has this digest, so the log does not have it, and nothing is signed at this height.
+    let (step, digest) = (Step::Precommit, Hash([0; 32]));
+    let guard = Guard { height, round: u32::MAX, step, digest };
+    if restored.guard.is_none_or(|known| known.place() < guard.place()) {
+        journal.guard(guard);
+        journal.forget(height.saturating_add(1));
+    }
+    journal.flush()
 }
 
 /// An entry begins with its height. One that is too short for that is kept, and damaged.

@@ -301,6 +301,10 @@ impl Remote {
             if *validators != trusted.validators {
                 return Err(forged("the server leaves out a change of the validators"));
             }
+            let is_change = validators != next && trusted.height < header.header.height;
+            if !is_change {
+                return Err(forged("the server gives no change of the validators for one"));
+            }
             trusted = trusted.follow(header, &sets).map_err(|_| forged(NOT_COMMITTED))?;
         }
         Ok((changes, trusted, more))

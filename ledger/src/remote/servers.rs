@@ -25,7 +25,7 @@ impl Remote {
     }
 
     /// Gives up the connection, and asks the next server from now on.
-    pub(super) async fn next_server(&self) {
+    pub(crate) async fn next_server(&self) {
         let mut held = self.inner.connection.lock().await;
         self.inner.turn.fetch_add(1, Ordering::Relaxed);
         *held = None;

@@ -176,8 +176,7 @@ pub fn fee(params: &Params, action: &Action) -> Amount {
         Action::Prove { .. }
         | Action::PostRelease { .. }
         | Action::Acknowledge { .. }
-        | Action::AnswerCell { .. }
-        | Action::DeclareRules { .. } => {
+        | Action::AnswerCell { .. } => {
             let part = Amount(whole).fraction(u64::from(params.duty_fee_bp), BP);
             part.unwrap_or(Amount(whole))
         }

@@ -88,6 +88,9 @@ async fn of_ends(world: &mut World, owner: &Client) {
     world.pass_epochs(1).await;
 }
 
+/// The height that a liar's outcome has: no client doubts it for being old.
+const LATER: u64 = 1_000_000;
+
 /// A server says that something was done before, or need not be done, and does nothing. No command says that
 /// it is done: a grant that is to be revoked, and deals that are to be paid back, would stay.
 async fn of_what_was_done(world: &mut World) {
@@ -102,7 +105,7 @@ async fn of_what_was_done(world: &mut World) {
                 Action::Revoke { .. } | Action::EndDeal { .. } | Action::EndListing { .. }
             );
             let status = (*now.lock().unwrap()).filter(|_| swallowed)?;
-            Some(Response::Outcome { height: 1, status })
+            Some(Response::Outcome { height: LATER, status })
         }),
     );
     let told = world.device_told("owner", "owner", ticket);
@@ -145,7 +148,7 @@ async fn of_what_was_done(world: &mut World) {
 /// again elsewhere. The money goes once.
 async fn of_money(world: &mut World) {
     let to = world.validator();
-    let refused = Response::Outcome { height: 1, status: Status::BalanceTooLow };
+    let refused = Response::Outcome { height: LATER, status: Status::BalanceTooLow };
     let passed_on: LedgerTwist = {
         let refused = refused.clone();
         Arc::new(move |request, response| match request {

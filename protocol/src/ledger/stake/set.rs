@@ -21,7 +21,8 @@ const RANKS_SEEN: usize = 2 * VALIDATORS_MAX;
 
 const MEMBER: &str = "a member has its row";
 
-/// Chooses the set anew: the strongest that are ready. Without any, the set stays as it is.
+/// Chooses the set anew: the strongest that are ready, and whose software knows the rules in force. Without any, the set stays
+/// as it is.
 pub(super) fn choose<S: State + ?Sized>(books: &mut Books<'_, S>) {
     let most = match books.chain.params.validators_max {
         0 => VALIDATORS_MAX,
@@ -31,7 +32,8 @@ pub(super) fn choose<S: State + ?Sized>(books: &mut Books<'_, S>) {
     for ((rank, id), _) in books.due(Ranks, &[Ranks::TAG], RANKS_SEEN, |_| true) {
         let row = books.get(ValidatorsTable, &id).expect("what is ranked has its row");
         let is_member = row.state == ValidatorState::Member;
-        if strongest.len() < most && (is_member || row.ready_epoch <= books.chain.epoch) {
+        let is_ready = row.ready_epoch <= books.chain.epoch && books.chain.rules <= row.rules;
+        if strongest.len() < most && (is_member || is_ready) {
             strongest.push(Validator { key: id, power: u64::MAX - rank });
         }
     }

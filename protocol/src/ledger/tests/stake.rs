@@ -183,6 +183,26 @@ fn shares_keep_what_belongs_to_whom() {
 }
 
 #[test]
+fn a_block_pays_out_a_bounded_number_of_those_who_took_back() {
+    let mut world = three();
+    let owners: Vec<u8> = (100..240).collect();
+    world.fund(&owners);
+    for action in [delegate(21, 100), undelegate(21, None)] {
+        let all: Vec<_> = owners.iter().map(|owner| world.sign(*owner, action.clone())).collect();
+        let outcomes = world.block(&all);
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    let mut paid = Vec::new();
+    world.now += 31_000;
+    for _ in 0..3 {
+        world.block(&[]);
+        let from = |event: &Event| matches!(event, Event::Moved { from: Place::Unbonding, .. });
+        paid.push(world.events.iter().filter(|event| from(event)).count());
+    }
+    assert_eq!(paid, [128, 12, 0]);
+}
+
+#[test]
 fn missed_turns_cost_and_jail() {
     let mut world = three();
     world.proposer = world.place_of(AUTHORITY);
