@@ -79,7 +79,6 @@ impl Auditor {
                 | Action::PostRelease { .. }
                 | Action::Acknowledge { .. }
                 | Action::AnswerCell { .. }
-                | Action::DeclareRules { .. }
         ) {
             fee = hundredths(fee, of.duty_fee_bp);
         }

@@ -177,6 +177,11 @@ impl Auditor {
         }
     }
 
+    /// Whether a validator has said that it knows the rules in force.
+    pub(super) fn knows_rules(&self, validator: &AccountId) -> bool {
+        self.motions.later_rules < self.motions.known.get(validator).copied().unwrap_or(1)
+    }
+
     fn decided(&mut self, number: u64, state: MotionState) {
         if !matches!(state, MotionState::Passed | MotionState::Pending) {
             self.leaves_after(self.time_ms, Over::Motion(number));

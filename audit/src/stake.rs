@@ -283,7 +283,7 @@ impl Auditor {
         let epoch = self.epoch;
         strong.retain(|(_, key)| {
             let book = &self.stakes.books[key];
-            book.standing == Standing::Sits || book.ready <= epoch
+            book.standing == Standing::Sits || (book.ready <= epoch && self.knows_rules(key))
         });
         strong.truncate(match params.validators_max {
             0 => 128,
