@@ -198,7 +198,11 @@ mod tests {
             drop(database);
             assert!(fs::read(path).unwrap() == before, "the file has changed");
         }
-        assert!(look_at_database(&dir.path().join("none"), 1 << 20).is_err());
+        // An empty one would be made a database, in memory.
+        fs::write(dir.path().join("empty"), []).unwrap();
+        for missing in ["none", "empty"] {
+            assert!(look_at_database(&dir.path().join(missing), 1 << 20).is_err(), "{missing}");
+        }
         assert!(!dir.path().join("none").exists());
     }
 
