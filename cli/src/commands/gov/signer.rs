@@ -5,12 +5,11 @@ use std::path::Path;
 use symbolon_client::Client;
 use symbolon_ledger::Ledger;
 use symbolon_net::Endpoint;
-use symbolon_node::OwnKey;
 use symbolon_protocol::{
     Amount,
-    id::{AccountId, TransactionId},
+    id::AccountId,
     ledger::{
-        Status, deposit, fee,
+        deposit, fee,
         rows::{Delegations, Table as _, ValidatorsTable},
         transaction::Action,
     },
@@ -20,7 +19,7 @@ use crate::{
     context::{self, Context},
     error::{Error, Kind},
     home,
-    units::show_amount,
+    own_account::OwnAccount,
 };
 
 /// Who signs.
@@ -31,8 +30,7 @@ pub(super) enum Signer {
 
 /// A validator, whose own account pays.
 pub(super) struct Own {
-    key: OwnKey,
-    id: AccountId,
+    account: OwnAccount,
     ledger: Ledger,
     endpoint: Endpoint,
 }
@@ -54,10 +52,9 @@ impl Signer {
         };
         let secret = home::read_if_there(&dir.join("key"))?.ok_or_else(missing)?;
         let secret: [u8; 32] = secret.try_into().map_err(|_| missing())?;
-        let key = OwnKey::new(&zeroize::Zeroizing::new(secret));
-        let id = AccountId::from(key.node());
+        let account = OwnAccount::new(&zeroize::Zeroizing::new(secret), "validator");
         let (ledger, endpoint) = context.ledger().await?;
-        Ok(Self::Validator(Box::new(Own { key, id, ledger, endpoint })))
+        Ok(Self::Validator(Box::new(Own { account, ledger, endpoint })))
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
@@ -70,7 +67,7 @@ impl Signer {
     pub(super) fn account(&self) -> AccountId {
         match self {
             Self::Person(client) => client.identity().account(),
-            Self::Validator(own) => own.id,
+            Self::Validator(own) => own.account.id,
         }
     }
 
@@ -88,7 +85,7 @@ impl Signer {
 
     /// Signs and submits. Gives the height of the block.
     pub(super) async fn send(&self, action: Action, context: &Context) -> Result<u64, Error> {
-        let Own { key, id, ledger, .. } = match self {
+        let own = match self {
             Self::Person(client) => {
                 let height = match action {
                     Action::ProposeMotion { measure, text, deposit } => {
@@ -101,28 +98,13 @@ impl Signer {
                 };
                 return Ok(height?);
             }
-            Self::Validator(own) => own.as_ref(),
+            Self::Validator(own) => own,
         };
-        let chain = context::chain(ledger).await?;
-        let cost = fee(&chain.params, &action);
-        let number = TransactionId(context.host.random());
-        let valid_until = chain.height.saturating_add(chain.params.validity_blocks_max);
-        let outcome = ledger.submit(key.sign(chain.id, number, valid_until, action)).await?;
-        match outcome.status {
-            Status::Applied => Ok(outcome.height),
-            status @ (Status::BalanceTooLow | Status::FeeNotCovered) => {
-                let hint = format!(
-                    "the validator's own account pays: send it money with symbolon account send {id}; the fee is {}",
-                    show_amount(cost)
-                );
-                Err(Error::new(Kind::BalanceTooLow, format!("the ledger refuses it: {status}"))
-                    .hint(hint))
-            }
-            status => {
-                Err(Error::new(Kind::LedgerRefused, format!("the ledger refuses it: {status}"))
-                    .hint("see how the motion stands with: symbolon gov list"))
-            }
-        }
+        let explain =
+            |_| (Kind::LedgerRefused, "see how the motion stands with: symbolon gov list");
+        let applied =
+            own.account.submit(&own.ledger, &context.host, |_| Ok(action), explain).await?;
+        Ok(applied.height)
     }
 
     pub(super) async fn close(self) {
